@@ -1,0 +1,40 @@
+# A thin front of CMake.  `make run` and `make test` are all a newcomer needs.
+BUILD ?= build
+CMAKE_ARGS ?=
+SECONDS ?= 30
+
+.PHONY: run build test test-built lint fuzz bench clean packages test-packages
+
+## run: install what is missing, build, start examples/hospital with everything embedded
+run: build
+	@sh tools/run-hospital.sh $(BUILD)/moonlatch
+
+## build: only the program, $(BUILD)/moonlatch, usable in place
+build: packages
+	@cmake -S . -B $(BUILD) -G Ninja $(CMAKE_ARGS) >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
+	@rm -f $(BUILD).log
+	@cmake --build $(BUILD)
+
+## test: install the test packages too, build, run every test of C and Lua
+test: test-packages build
+	@sh tools/test.sh $(BUILD)
+
+## lint: layout of C and Lua, warnings as errors
+lint: test-packages
+	@sh tools/lint.sh
+
+## fuzz: every harness for SECONDS seconds
+fuzz:
+	@sh fuzz/run.sh $(SECONDS)
+
+## bench: CPU per request against Debian's nginx and haproxy
+bench: build
+	@sh bench/run.sh $(BUILD)/moonlatch
+
+packages:
+	@sh tools/packages.sh build
+test-packages:
+	@sh tools/packages.sh test
+
+clean:
+	rm -rf $(BUILD)

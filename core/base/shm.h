@@ -1,0 +1,57 @@
+/* shm.h - the memory that all workers share: one anonymous mapping made before the fork.
+ *
+ * A worker may be killed at any instruction: words are changed by single atomic operations, larger
+ * records sit under robust mutexes whose next owner repairs them. */
+#ifndef ML_BASE_SHM_H
+#define ML_BASE_SHM_H
+
+#include "base/str.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum { ML_SHM_WORKERS_MAX = 256, ML_SHM_SERVERS_MAX = 4096 };
+
+struct ml_shm_worker { /* one cache line and more per worker: its heartbeat */
+    _Alignas(64) _Atomic uint64_t beat_ms; /* monotonic time of the last turn of the loop */
+    _Atomic uint64_t script_since_ms;      /* when the script that runs now was resumed; 0: none */
+    _Atomic uint32_t generation;
+    _Atomic uint32_t connections;          /* open client connections */
+    _Atomic uint64_t requests;             /* finished exchanges */
+    _Atomic uint64_t log_dropped;          /* log lines lost because the sink was stuck */
+    char script[128];                      /* route and script in hand; written by the worker only */
+};
+
+struct ml_shm_server { /* what all workers know of one upstream server */
+    _Alignas(64) _Atomic uint64_t key;     /* hash of "group\0address"; 0: free slot */
+    _Atomic uint32_t in_flight;            /* all workers; see ml_shm_server_release_worker */
+    _Atomic uint32_t fails;                /* within the current window */
+    _Atomic uint64_t window_ms;            /* monotonic begin of the window of fails */
+    _Atomic uint64_t down_until_ms;        /* monotonic; ejected while now is before it */
+    _Atomic uint64_t requests, errors;
+    _Atomic uint32_t last_error;           /* enum ml_err */
+    char name[96];                         /* "group address" for status */
+};
+
+struct ml_shm;
+struct ml_shdict_region; /* base/shdict.h */
+
+/* Maps the segment; dict_bytes of it (0: 32 MiB) hold the shared dicts.  Aborts when it cannot. */
+struct ml_shm *ml_shm_new(size_t dict_bytes);
+void ml_shm_free(struct ml_shm **shm);
+
+struct ml_shm_worker *ml_shm_worker(struct ml_shm *shm, unsigned index);
+/* The slot of a server, made when it is new; the same for all workers and all generations.
+ * NULL when all slots are taken. */
+struct ml_shm_server *ml_shm_server(struct ml_shm *shm, struct ml_str group, struct ml_str address);
+/* The index-th used slot or NULL, for status. */
+struct ml_shm_server *ml_shm_server_at(struct ml_shm *shm, unsigned index);
+/* In-flight counts are kept per worker as well, so that the supervisor can subtract those of a
+ * worker that died. */
+void ml_shm_server_begin(struct ml_shm *shm, struct ml_shm_server *s, unsigned worker);
+void ml_shm_server_end(struct ml_shm *shm, struct ml_shm_server *s, unsigned worker);
+void ml_shm_worker_died(struct ml_shm *shm, unsigned worker);
+struct ml_shdict_region *ml_shm_dicts(struct ml_shm *shm);
+
+#endif

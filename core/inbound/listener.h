@@ -1,0 +1,62 @@
+/* listener.h - accepts clients of one port for a worker, backs off when descriptors run out. */
+#ifndef ML_INBOUND_LISTENER_H
+#define ML_INBOUND_LISTENER_H
+
+#include "base/log.h"
+#include "base/shm.h"
+#include "inbound/exchange.h"
+#include "protocol/http1.h"
+
+struct ml_cidr { /* a network in trusted_proxies: IPv4 is stored as ::ffff:0:0/96 */
+    uint8_t bytes[16];
+    unsigned bits;
+};
+/* "10.0.0.0/8", "::1", "192.0.2.7"; false when malformed. */
+bool ml_cidr_parse(struct ml_str text, struct ml_cidr *out);
+bool ml_cidr_match(const struct ml_cidr *list, unsigned count, const struct ml_addr *addr);
+
+struct ml_listener_conf { /* all times in seconds */
+    struct ml_str host; /* address to bind, "0.0.0.0" by default */
+    int port;
+    struct ml_http1_limits limits; /* 16 KiB line, 32 KiB head, 100 fields */
+    uint64_t body_max;             /* 16 MiB */
+    double header_timeout, body_timeout, idle_timeout, send_timeout; /* 10, 30, 75, 30 */
+    double body_rate_min; /* bytes per second a slow body must keep up after 10 s; 0: no demand */
+    unsigned requests_max;    /* per connection; 0: no limit */
+    unsigned connections_max; /* per worker; 16384 */
+    struct ml_cidr *trusted;
+    unsigned trusted_count;
+    struct ml_url_policy url;
+    bool trailers_pass; /* forward safe trailers both ways; default false: they are dropped */
+};
+/* Fills in the defaults. */
+void ml_listener_defaults(struct ml_listener_conf *conf);
+
+struct ml_listener;
+struct ml_access_log; /* inbound/access_log.h */
+
+/* What the connections of a worker share. */
+struct ml_inbound {
+    struct ml_loop *loop;
+    struct ml_handler *handler;
+    struct ml_log *access_log; /* may be NULL */
+    struct ml_str service;     /* "service" field of the log */
+    struct ml_shm_worker *stats;
+    bool draining;             /* answers say Connection: close */
+    unsigned connections;
+    struct ml_listener *listeners;
+};
+
+/* Accepts on fd (listening, non-blocking, owned by the caller).  conf must outlive it; conf of a
+ * new generation is swapped in by ml_listener_configure and counts for new requests. */
+struct ml_listener *ml_listener_new(struct ml_inbound *in, int fd,
+                                    const struct ml_listener_conf *conf);
+void ml_listener_configure(struct ml_listener *l, const struct ml_listener_conf *conf);
+void ml_listener_stop(struct ml_listener *l); /* stops accepting; connections go on */
+void ml_listener_free(struct ml_listener **l);
+/* Idle connections are closed, busy ones after their answer.  in->draining is set by this. */
+void ml_inbound_drain(struct ml_inbound *in);
+/* Closes what is still open, at the drain's deadline. */
+void ml_inbound_abort(struct ml_inbound *in);
+
+#endif

@@ -1,0 +1,68 @@
+/* upstream.h - named groups of servers, their pools, and one request to one of them.
+ *
+ * A group belongs to a generation (its options may change with a reload); the pool and the health
+ * of a server belong to the process and to shared memory, so they survive reloads. */
+#ifndef ML_OUTBOUND_UPSTREAM_H
+#define ML_OUTBOUND_UPSTREAM_H
+
+#include "base/shm.h"
+#include "inbound/exchange.h"
+#include "protocol/http1.h"
+#include "transport/resolver.h"
+
+enum ml_balance { ML_ROUND_ROBIN, ML_LEAST_CONN, ML_HASH, ML_P2C };
+
+struct ml_server_conf {
+    struct ml_str url; /* "http://host:port[/prefix]" or "unix:/path" */
+    unsigned weight;   /* 1..65535, default 1 */
+};
+
+struct ml_group_conf { /* times in seconds; 0: default in brackets */
+    struct ml_str name;
+    struct ml_server_conf *servers;
+    unsigned server_count;
+    enum ml_balance balance;
+    double connect_timeout;    /* [2] */
+    double first_byte_timeout; /* [60] */
+    double read_timeout;       /* [60] between two reads of the body */
+    double send_timeout;       /* [60] between two writes of the request */
+    double total_timeout;      /* [0: none] whole request */
+    unsigned keepalive;        /* idle connections kept per server and worker [64]; ~0u: none */
+    double keepalive_timeout;  /* [60] */
+    unsigned max_fails;        /* [1] ~0u: never eject */
+    double fail_timeout;       /* [10] */
+    unsigned retries;          /* more servers tried for idempotent requests [1]; ~0u: none */
+    bool preserve_host;        /* [false: Host of the server]; true: the client's */
+    struct ml_http1_limits limits; /* of responses */
+    bool via_off;              /* [false] do not add Via */
+};
+
+struct ml_outbound; /* per worker: pools of all servers */
+struct ml_group;
+
+struct ml_outbound *ml_outbound_new(struct ml_loop *loop, struct ml_resolver *resolver,
+                                    struct ml_shm *shm, unsigned worker);
+void ml_outbound_free(struct ml_outbound **o);
+
+/* Checks a server URL without any I/O: NULL, or what is wrong with it (a static text). */
+const char *ml_server_url_check(struct ml_str url);
+/* Makes the group; conf is copied.  Released groups live until their last request ends. */
+struct ml_group *ml_group_new(struct ml_outbound *o, const struct ml_group_conf *conf);
+void ml_group_release(struct ml_group **g);
+
+struct ml_forward { /* one call; zero-initialised is fine */
+    struct ml_str hash_key;     /* for ML_HASH; empty: the client's address */
+    double timeout;             /* > 0 replaces first_byte_timeout */
+    bool allow_upgrade;         /* pass an Upgrade of the client (a tunnel after 101) */
+    struct ml_str host;         /* Host to send instead of what the group says; empty: the group's */
+    unsigned trusted_hops;      /* unused */
+    /* Called once: ML_OK with ex->res filled (status, headers, body pipe, from), or the reason. */
+    void (*head)(void *ctx, enum ml_err err);
+    void *ctx;
+};
+/* Sends ex->req to a server of the group and streams its body.  The answer's body streams into
+ * ex->res.body until the exchange ends or ml_upstream_cancel. */
+void ml_upstream_forward(struct ml_group *g, struct ml_exchange *ex, const struct ml_forward *f);
+void ml_upstream_cancel(struct ml_exchange *ex); /* of ex->upstream, when there is one */
+
+#endif

@@ -1,0 +1,29 @@
+/* bridge.h - the handles and functions of C that scripts see; the only door between core and Lua. */
+#ifndef ML_SCRIPT_BRIDGE_H
+#define ML_SCRIPT_BRIDGE_H
+
+#include "script/generation.h"
+#include "script/task.h"
+
+/* Pushes the table `core` on L with everything lua/moonlatch/*.lua builds on:
+ *   core.response(status, body, headers) core.error(status, code, message) core.redirect(url, status)
+ *   core.forward(req, group_index_or_name, opts) -> res    waits for the upstream's head
+ *   core.responded(req) -> res or nil        the response that next() left in the exchange
+ *   core.adopt(req, value) -> res            makes a returned value the response of the exchange
+ *   core.sleep(s) core.spawn(fn, ...) core.all(fns) core.race(fns) core.timer(s, fn, repeating)
+ *   core.shared(name) -> dict handle         core.http_request(opts) -> res table | nil, code
+ *   core.now() core.mono() core.random_hex(n) core.log(level, message, fields)
+ *   core.json_encode core.json_decode (cjson.safe configured)  core.ip_match(cidrs) ...
+ * host may have NULL members (staging). */
+struct ml_bridge_conf {
+    const struct ml_script_host *host;
+    struct ml_tasks *tasks;
+    /* upstream group by name, NULL when unknown; set by generation.c */
+    struct ml_group *(*group)(void *ctx, struct ml_str name);
+    void *ctx;
+};
+void ml_bridge_open(lua_State *L, const struct ml_bridge_conf *conf);
+/* Pushes the request handle of the task's exchange (one per exchange). */
+void ml_bridge_push_request(lua_State *L, struct ml_exchange *ex);
+
+#endif

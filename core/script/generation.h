@@ -1,0 +1,40 @@
+/* generation.h - one script directory, loaded: a Lua VM, its site, its routes.
+ *
+ * Lives from load until it was retired and its last exchange and task ended. */
+#ifndef ML_SCRIPT_GENERATION_H
+#define ML_SCRIPT_GENERATION_H
+
+#include "script/site.h"
+#include "script/snapshot.h"
+
+struct ml_generation;
+
+/* What scripts may use of this process; NULL members in the staging process (load does no I/O). */
+struct ml_script_host {
+    struct ml_loop *loop;
+    struct ml_outbound *outbound;
+    struct ml_shm *shm;
+    unsigned worker;
+    char *(*status_json)(void *ctx); /* malloc'ed answer of `gw.status()`, or NULL */
+    void *status_ctx;
+};
+
+/* Loads the snapshot in a fresh VM.  NULL on failure, with "file:line: what is wrong" in why. */
+struct ml_generation *ml_generation_load(struct ml_snapshot *snapshot, uint32_t number,
+                                         const struct ml_script_host *host, struct ml_buf *why);
+const struct ml_site *ml_generation_site(const struct ml_generation *g);
+uint32_t ml_generation_number(const struct ml_generation *g);
+/* Things `check` prints although they are no errors: one per line, or empty. */
+struct ml_str ml_generation_warnings(const struct ml_generation *g);
+
+/* Makes g the one that new exchanges of the handler go to (builds its upstream groups, starts its
+ * gw.timer tasks); the one before is retired.  *current may be NULL the first time. */
+void ml_generation_switch(struct ml_generation **current, struct ml_generation *next);
+/* No new exchanges; frees itself when idle.  NULLs *g. */
+void ml_generation_retire(struct ml_generation **g);
+/* For listeners: sends each new exchange to *current.  current must outlive the handler. */
+struct ml_handler ml_generation_handler(struct ml_generation **current);
+/* Live generations of this process (current and draining), for status. */
+unsigned ml_generation_alive(void);
+
+#endif

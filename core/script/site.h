@@ -1,0 +1,42 @@
+/* site.h - what gateway.lua says to the C core: settings, listeners, upstream groups, routes.
+ *
+ * Filled by the script layer while it loads a generation, read by supervisor and worker.  All
+ * memory belongs to the site's arena. */
+#ifndef ML_SCRIPT_SITE_H
+#define ML_SCRIPT_SITE_H
+
+#include "base/arena.h"
+#include "inbound/listener.h"
+#include "outbound/upstream.h"
+
+enum { ML_SITE_LISTENERS_MAX = 16, ML_SITE_GROUPS_MAX = 512 };
+
+struct ml_settings { /* gw.settings{}; [default]; S: counts at start only, a change is reported */
+    unsigned workers;            /* S [one per CPU this process may use] */
+    double shutdown_delay;       /* [0] seconds between SIGTERM and the end of accepting */
+    double shutdown_timeout;     /* [30] deadline for what is in flight */
+    double script_budget_ms;     /* [50] CPU per resume */
+    uint64_t script_memory;      /* [128 MiB] bytes per VM */
+    double heartbeat_timeout;    /* [10] seconds a worker may be stuck before it is killed */
+    uint64_t shared_memory;      /* S [32 MiB] for gw.shared */
+    struct ml_str user;          /* S [""] run workers as this user */
+    struct ml_str access_log;    /* [""] "" or "-": stdout; "off"; else a file */
+    struct ml_str error_log;     /* ["" : stderr] */
+    struct ml_str log_level;     /* ["info"] */
+    struct ml_str service;       /* ["moonlatch"] name in the log */
+    double poll_interval;        /* [2] seconds between content checks of the directory */
+};
+
+struct ml_site {
+    struct ml_arena *arena; /* owned */
+    struct ml_settings settings;
+    struct ml_listener_conf listeners[ML_SITE_LISTENERS_MAX];
+    unsigned listener_count;
+    struct ml_group_conf groups[ML_SITE_GROUPS_MAX];
+    unsigned group_count;
+};
+
+struct ml_site *ml_site_new(void); /* with defaults */
+void ml_site_free(struct ml_site **site);
+
+#endif

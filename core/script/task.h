@@ -1,0 +1,62 @@
+/* task.h - coroutines: one per exchange, timer or branch of gw.all; started, resumed, cancelled
+ * and limited here and nowhere else.
+ *
+ * A C function of the API that must wait fills an ml_wait, starts the work and returns
+ * ml_task_wait(L, w); the event later calls ml_task_wake(w), which resumes the coroutine with what
+ * w->push leaves on its stack.  Cancelling a task calls w->cancel and drops the coroutine. */
+#ifndef ML_SCRIPT_TASK_H
+#define ML_SCRIPT_TASK_H
+
+#include "inbound/exchange.h"
+#include "script/router.h"
+
+#include <lua.h>
+
+struct ml_tasks; /* all tasks of one VM */
+struct ml_task;
+
+struct ml_tasks_conf {
+    double budget_ms;      /* CPU per resume */
+    uint32_t generation;   /* for logs */
+    struct ml_loop *loop;  /* NULL while staging */
+    struct ml_shm_worker *stats; /* heartbeat: which script runs; may be NULL */
+    void (*idle)(void *ctx); /* the last task ended (deferred; may free the VM) */
+    void *ctx;
+};
+struct ml_tasks *ml_tasks_new(lua_State *L, const struct ml_tasks_conf *conf);
+void ml_tasks_free(struct ml_tasks **t); /* only when none is live */
+unsigned ml_tasks_live(const struct ml_tasks *t);
+/* Moves the process-wide profiler slot (FACTS: runaway scripts) to this VM; the VM that had it goes
+ * on with the JIT off. */
+void ml_tasks_activate(struct ml_tasks *t);
+void ml_tasks_set_budget(struct ml_tasks *t, double budget_ms);
+/* Cancels background tasks (timers), so that the VM can become idle. */
+void ml_tasks_stop_background(struct ml_tasks *t);
+
+/* Runs the function in the registry at chain_ref with the request handle of ex as argument; it must
+ * return a response (handle, or gw.response value).  match is copied into the arena of ex.
+ * Sets ex->task.  Ends in ml_exchange_respond or ml_exchange_fail. */
+void ml_task_serve(struct ml_tasks *t, struct ml_exchange *ex, int chain_ref,
+                   const struct ml_route_match *match);
+void ml_task_cancel_exchange(struct ml_exchange *ex); /* handler.cancel */
+void ml_task_finish_exchange(struct ml_exchange *ex); /* handler.done: runs on_done functions */
+/* Calls the function on top of L's stack in a protected, budgeted way without a coroutine (load
+ * time): returns lua_pcall's status; message or results are on the stack. */
+int ml_task_call(struct ml_tasks *t, lua_State *L, int nargs, int nresults);
+
+struct ml_wait { /* embed in what waits; lives until woken or cancelled */
+    struct ml_task *task;
+    int (*push)(lua_State *L, void *ctx); /* pushes results, says how many */
+    void (*cancel)(void *ctx);            /* the task goes away: stop the work, forget */
+    void *ctx;
+};
+struct ml_task *ml_task_running(lua_State *L); /* NULL at load time */
+struct ml_exchange *ml_task_exchange(struct ml_task *task); /* NULL for background tasks */
+const struct ml_route_match *ml_task_match(struct ml_task *task);
+int ml_task_wait(lua_State *L, struct ml_wait *w);  /* return this; raises at load time */
+void ml_task_wake(struct ml_wait *w);               /* resumes at once, or deferred when Lua runs */
+/* A background task: calls the function at L's top with nargs below it; errors are logged. */
+void ml_task_spawn(struct ml_tasks *t, lua_State *L, int nargs);
+struct ml_tasks *ml_tasks_of(lua_State *L);
+
+#endif

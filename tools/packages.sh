@@ -1,0 +1,33 @@
+#!/bin/sh
+# Installs the Debian packages that are missing for: build | test.  Needs root or sudo only when
+# something is missing.
+set -eu
+
+build="gcc libc6-dev make cmake ninja-build pkg-config luajit libluajit-5.1-dev libev-dev
+       libc-ares-dev lua-cjson-dev"
+test="$build lua-busted lua-check lua-socket lua-posix lua-cjson curl wrk procps git"
+
+case "${1:-build}" in
+build) want=$build ;;
+test) want=$test ;;
+*) echo "usage: packages.sh build|test" >&2; exit 2 ;;
+esac
+
+missing=
+for package in $want; do
+    dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed ||
+        missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+as_root=
+[ "$(id -u)" = 0 ] || as_root=sudo
+if [ -n "$as_root" ] && ! command -v sudo >/dev/null; then
+    echo "These packages are missing; install them as root:$missing" >&2
+    exit 1
+fi
+echo "Installing:$missing"
+export DEBIAN_FRONTEND=noninteractive
+$as_root apt-get update -qq
+# shellcheck disable=SC2086
+$as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null
