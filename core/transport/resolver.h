@@ -1,8 +1,8 @@
 /* resolver.h - names to addresses in the background, by c-ares: never blocks, keeps to the TTL.
  *
- * A name is asked for once and then refreshed before its TTL ends, for as long as somebody holds
- * it; when a refresh fails the last good addresses stay.  /etc/hosts and search domains count.
- * IP literals and unix paths need no query. */
+ * A name is asked for at once and again whenever its TTL ends, for as long as somebody holds it;
+ * the addresses known before serve meanwhile, and stay when it fails.  /etc/hosts and search
+ * domains count.  IP literals ("127.0.0.1", "[::1]") and unix paths ("unix:/path") need no query. */
 #ifndef ML_TRANSPORT_RESOLVER_H
 #define ML_TRANSPORT_RESOLVER_H
 
@@ -11,11 +11,12 @@
 struct ml_resolver;
 struct ml_name; /* one watched name */
 
+/* Asks the servers of /etc/resolv.conf, or those of the environment variable MOONLATCH_DNS
+ * ("127.0.0.1:5353,[::1]:53").  All names must have been released before it is freed. */
 struct ml_resolver *ml_resolver_new(struct ml_loop *loop);
 void ml_resolver_free(struct ml_resolver **r);
 
-/* Watches host (a name or a literal) with that port; shared by equal calls, counted.
- * changed(ctx) is called after each change of the addresses, and after each failure. */
+/* Watches host (a name or a literal) with that port; shared by equal calls, counted. */
 struct ml_name *ml_resolver_watch(struct ml_resolver *r, struct ml_str host, int port);
 void ml_name_release(struct ml_name **name);
 
@@ -25,7 +26,7 @@ struct ml_name_waiter { /* embed; called once when the name has an answer or a f
     void (*done)(void *ctx);
     void *ctx;
 };
-/* Addresses known now: count, 0 while unknown.  *addrs lives until the next loop turn.
+/* Addresses known now, IPv4 first: count, 0 while unknown.  *addrs lives until the next loop turn.
  * *err: ML_OK, ML_AGAIN (first answer still to come) or ML_UP_RESOLVE. */
 unsigned ml_name_addresses(struct ml_name *name, const struct ml_addr **addrs, enum ml_err *err);
 void ml_name_wait(struct ml_name *name, struct ml_name_waiter *w); /* only while ML_AGAIN */
