@@ -22,17 +22,20 @@ struct ml_shdict_value {
     double number;        /* boolean: 0 or 1 */
 };
 
-/* Bytes that ml_shdict_init needs at least; prepares len bytes at memory (shared, zeroed). */
+/* Bytes that ml_shdict_init needs at least. */
+enum { ML_SHDICT_BYTES_MIN = 1 << 20 };
+/* Prepares len bytes at memory (shared, zeroed, aligned to a cache line), which it borrows. */
 struct ml_shdict_region *ml_shdict_init(void *memory, size_t len);
 
-/* dict is the dictionary's name, key <= 1024 bytes.  now_s: wall clock. ttl_s 0: for ever. */
-/* ML_OK with value (type NIL when absent or expired). */
+/* dict is the dictionary's name (<= 255 bytes), key <= 1024 bytes: longer ones are ML_LIMIT.
+ * now_s: wall clock.  ttl_s 0: for ever. */
+/* ML_OK with value (type NIL when absent or expired).  What scratch held before is forgotten. */
 enum ml_err ml_shdict_get(struct ml_shdict_region *r, struct ml_str dict, struct ml_str key,
                           double now_s, struct ml_buf *scratch, struct ml_shdict_value *value);
 /* ML_LIMIT: the value is larger than a segment can hold.  A NIL value deletes. */
 enum ml_err ml_shdict_set(struct ml_shdict_region *r, struct ml_str dict, struct ml_str key,
                           const struct ml_shdict_value *value, double ttl_s, double now_s);
-/* Sets only when absent (add) or only when present (replace): *done says whether it did. */
+/* Sets only when absent: *done says whether it did. */
 enum ml_err ml_shdict_add(struct ml_shdict_region *r, struct ml_str dict, struct ml_str key,
                           const struct ml_shdict_value *value, double ttl_s, double now_s, bool *done);
 /* Adds by to a number, atomically; an absent entry begins at init with ttl_s.  *result is the sum,

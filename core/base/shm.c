@@ -1,0 +1,245 @@
+/* shm.c - one mapping: workers, servers, the in-flight counts of each worker, the shared dicts.
+ *
+ * The truth about requests in flight is held by the rows, one per worker, which only that worker
+ * writes; a server's in_flight is their sum, kept beside them because least_conn reads it for each
+ * request.  begin() counts the sum first and the row second, end() the other way round: a worker
+ * that is killed in between leaves a sum that is one too high, never one that wraps below zero.  The
+ * mark of each worker says which server it is counting for, so that this one can be put right too.
+ *
+ * Pages that nobody uses are never touched and cost nothing. */
+#include "base/shm.h"
+
+#include "base/shdict.h"
+
+#include <assert.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+enum { DICT_BYTES = 32 << 20, MARK_BITS = 13, SETTLE_TRIES = 10000 };
+
+_Static_assert(ML_SHM_SERVERS_MAX < 1 << MARK_BITS, "a mark holds the number of any server");
+
+struct row {
+    /* How often the worker has counted, shifted; in the low bits 1 + the server it counts for at
+     * this moment, or 0. */
+    _Alignas(64) _Atomic uint64_t mark;
+    _Atomic uint32_t in_flight[ML_SHM_SERVERS_MAX];
+};
+
+struct ml_shm {
+    size_t len;
+    struct ml_shdict_region *dicts;
+    struct ml_shm_worker workers[ML_SHM_WORKERS_MAX];
+    struct ml_shm_server servers[ML_SHM_SERVERS_MAX];
+    struct row rows[ML_SHM_WORKERS_MAX];
+};
+
+static void die(const char *what)
+{
+    perror(what);
+    abort();
+}
+
+struct ml_shm *ml_shm_new(size_t dict_bytes)
+{
+    size_t dicts_at = (sizeof(struct ml_shm) + 4095) & ~(size_t)4095;
+    size_t dict_len = dict_bytes > 0 ? dict_bytes : DICT_BYTES, len;
+    struct ml_shm *shm;
+
+    if (dict_len < ML_SHDICT_BYTES_MIN)
+        dict_len = ML_SHDICT_BYTES_MIN;
+    len = dicts_at + dict_len;
+    shm = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (shm == MAP_FAILED)
+        die("shared memory");
+    shm->len = len;
+    shm->dicts = ml_shdict_init((char *)shm + dicts_at, dict_len);
+    return shm;
+}
+
+void ml_shm_free(struct ml_shm **shm)
+{
+    if (*shm != NULL && munmap(*shm, (*shm)->len) != 0)
+        die("munmap");
+    *shm = NULL;
+}
+
+struct ml_shm_worker *ml_shm_worker(struct ml_shm *shm, unsigned index)
+{
+    assert(index < ML_SHM_WORKERS_MAX);
+    return &shm->workers[index];
+}
+
+struct ml_shdict_region *ml_shm_dicts(struct ml_shm *shm)
+{
+    return shm->dicts;
+}
+
+/* FNV-1a, 64 bits: group and address come from the site's own files, so nobody aims at collisions,
+ * and by chance 4096 names meet once in 2^41. */
+static uint64_t hash_add(uint64_t hash, struct ml_str s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        hash = (hash ^ (unsigned char)s.p[i]) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
+static uint64_t server_key(struct ml_str group, struct ml_str address)
+{
+    uint64_t hash = hash_add(UINT64_C(0xcbf29ce484222325), group);
+
+    hash = hash_add(hash_add(hash, (struct ml_str){"", 1}), address);
+    return hash != 0 ? hash : 1;
+}
+
+/* Any process that finds the slot without a name writes it, in case the one that took the slot was
+ * killed first.  All write the same bytes, and the first byte last: who sees it sees all. */
+static void name_server(struct ml_shm_server *s, struct ml_str group, struct ml_str address)
+{
+    char name[sizeof s->name];
+
+    if (__atomic_load_n(&s->name[0], __ATOMIC_ACQUIRE) != '\0')
+        return;
+    snprintf(name, sizeof name, "%.*s %.*s", (int)group.len, group.p, (int)address.len, address.p);
+    memcpy(s->name + 1, name + 1, sizeof name - 1);
+    __atomic_store_n(&s->name[0], name[0], __ATOMIC_RELEASE);
+}
+
+struct ml_shm_server *ml_shm_server(struct ml_shm *shm, struct ml_str group, struct ml_str address)
+{
+    uint64_t key = server_key(group, address);
+
+    for (unsigned i = 0; i < ML_SHM_SERVERS_MAX; i++) {
+        struct ml_shm_server *s = &shm->servers[(key + i) % ML_SHM_SERVERS_MAX];
+        uint64_t found = 0;
+
+        if (atomic_compare_exchange_strong(&s->key, &found, key) || found == key) {
+            name_server(s, group, address);
+            return s;
+        }
+    }
+    return NULL;
+}
+
+struct ml_shm_server *ml_shm_server_at(struct ml_shm *shm, unsigned index)
+{
+    for (unsigned i = 0; i < ML_SHM_SERVERS_MAX; i++)
+        if (atomic_load_explicit(&shm->servers[i].key, memory_order_acquire) != 0 && index-- == 0)
+            return &shm->servers[i];
+    return NULL;
+}
+
+static struct row *mark_begin(struct ml_shm *shm, unsigned worker, unsigned server)
+{
+    struct row *row = &shm->rows[worker];
+    uint64_t mark = atomic_load_explicit(&row->mark, memory_order_relaxed);
+
+    assert(worker < ML_SHM_WORKERS_MAX && server < ML_SHM_SERVERS_MAX);
+    atomic_store(&row->mark, mark + (1 << MARK_BITS) + server + 1);
+    return row;
+}
+
+static void mark_end(struct row *row, unsigned server)
+{
+    uint64_t mark = atomic_load_explicit(&row->mark, memory_order_relaxed);
+
+    atomic_store_explicit(&row->mark, mark - (server + 1), memory_order_release);
+}
+
+void ml_shm_server_begin(struct ml_shm *shm, struct ml_shm_server *s, unsigned worker)
+{
+    unsigned server = (unsigned)(s - shm->servers);
+    struct row *row = mark_begin(shm, worker, server);
+
+    atomic_fetch_add(&s->in_flight, 1);
+    atomic_fetch_add(&row->in_flight[server], 1);
+    mark_end(row, server);
+}
+
+void ml_shm_server_end(struct ml_shm *shm, struct ml_shm_server *s, unsigned worker)
+{
+    unsigned server = (unsigned)(s - shm->servers);
+    struct row *row = mark_begin(shm, worker, server);
+
+    assert(atomic_load(&row->in_flight[server]) > 0);
+    atomic_fetch_sub(&row->in_flight[server], 1);
+    atomic_fetch_sub(&s->in_flight, 1);
+    mark_end(row, server);
+}
+
+/* The low bits of a mark: 1 + server, or 0. */
+static unsigned marked(uint64_t mark)
+{
+    return (unsigned)(mark & ((1 << MARK_BITS) - 1));
+}
+
+/* Reads the marks of all workers; false while one of them counts for this server. */
+static bool read_marks(struct ml_shm *shm, unsigned server, uint64_t marks[ML_SHM_WORKERS_MAX])
+{
+    for (unsigned w = 0; w < ML_SHM_WORKERS_MAX; w++) {
+        marks[w] = atomic_load(&shm->rows[w].mark);
+        if (marked(marks[w]) == server + 1)
+            return false;
+    }
+    return true;
+}
+
+static uint32_t sum_rows(struct ml_shm *shm, unsigned server)
+{
+    uint32_t sum = 0;
+
+    for (unsigned w = 0; w < ML_SHM_WORKERS_MAX; w++)
+        sum += atomic_load(&shm->rows[w].in_flight[server]);
+    return sum;
+}
+
+/* What the sum of a server is off by, at a moment when no worker counted; false when there was
+ * none.  Adding the opposite later is right even when others have counted meanwhile. */
+static bool measure_drift(struct ml_shm *shm, unsigned server, uint32_t *drift)
+{
+    uint64_t before[ML_SHM_WORKERS_MAX], after[ML_SHM_WORKERS_MAX];
+
+    if (!read_marks(shm, server, before))
+        return false;
+    *drift = atomic_load(&shm->servers[server].in_flight) - sum_rows(shm, server);
+    return read_marks(shm, server, after) && memcmp(before, after, sizeof before) == 0;
+}
+
+static void settle(struct ml_shm *shm, unsigned server)
+{
+    uint32_t drift;
+
+    for (int i = 0; i < SETTLE_TRIES; i++) {
+        if (measure_drift(shm, server, &drift)) {
+            atomic_fetch_sub(&shm->servers[server].in_flight, drift);
+            return;
+        }
+        if (i % 100 == 99)
+            sched_yield();
+    }
+}
+
+void ml_shm_worker_died(struct ml_shm *shm, unsigned worker)
+{
+    struct ml_shm_worker *w = ml_shm_worker(shm, worker);
+    struct row *row = &shm->rows[worker];
+    uint64_t mark = atomic_load(&row->mark);
+
+    for (unsigned i = 0; i < ML_SHM_SERVERS_MAX; i++) {
+        uint32_t n = atomic_load(&row->in_flight[i]);
+
+        if (n > 0) {
+            atomic_store(&row->in_flight[i], 0);
+            atomic_fetch_sub(&shm->servers[i].in_flight, n);
+        }
+    }
+    atomic_store(&row->mark, mark - marked(mark));
+    if (marked(mark) != 0)
+        settle(shm, marked(mark) - 1);
+    atomic_store(&w->connections, 0);
+    atomic_store(&w->script_since_ms, 0);
+    atomic_store(&w->beat_ms, 0);
+    memset(w->script, 0, sizeof w->script);
+}
