@@ -1,0 +1,222 @@
+/* exchange.c - the life of a request and its response, between a wire and a handler.
+ *
+ *   new -> (wire fills req) -> handler.start -> respond | fail -> (wire sends) -> finish
+ *                                   \______________ cancel at any time ______________/
+ *
+ * An exchange that no handler saw (a malformed request) has handler == NULL: the wire answers it
+ * by ml_exchange_fail alone. */
+#include "inbound/exchange.h"
+
+#include "base/json.h"
+
+#include <assert.h>
+
+struct ml_exchange *ml_exchange_new(struct ml_loop *loop, struct ml_handler *handler,
+                                    struct ml_wire wire)
+{
+    static uint64_t serial;
+    struct ml_arena *arena = ml_arena_new();
+    struct ml_exchange *ex = ml_arena_zalloc(arena, sizeof *ex);
+
+    ex->arena = arena;
+    ex->loop = loop;
+    ex->handler = handler;
+    ex->wire = wire;
+    ex->serial = ++serial;
+    ex->notes.start_s = ml_loop_now_s(loop);
+    ex->notes.upstream_s = -1;
+    return ex;
+}
+
+void ml_exchange_respond(struct ml_exchange *ex)
+{
+    assert(!ex->responded && ex->res.status >= 100);
+    ex->responded = true;
+    ex->wire.respond(ex->wire.ctx, ex);
+}
+
+void ml_exchange_reset_response(struct ml_exchange *ex)
+{
+    struct ml_pipe *body = ex->res.body;
+
+    ex->res = (struct ml_response){0};
+    if (body != NULL) {
+        body->on_data = NULL; /* the consumer gave it up, its producer has to know */
+        ml_pipe_abort(body, ML_CANCELLED);
+        ml_pipe_free(body);
+    }
+}
+
+void ml_exchange_error_response(struct ml_exchange *ex, enum ml_err why)
+{
+    struct ml_buf json = {0};
+    int status = ml_err_status(why);
+
+    ml_exchange_reset_response(ex);
+    ml_buf_append(&json, ML_STR("{\"error\":"));
+    ml_json_string(&json, ml_str_of(ml_err_word(why)));
+    ml_buf_append(&json, ML_STR(",\"message\":"));
+    ml_json_string(&json, ml_str_of(ml_err_text(why)));
+    ml_buf_append(&json, ML_STR(",\"requestId\":"));
+    ml_json_string(&json, ex->req.id);
+    ml_buf_append(&json, ML_STR("}\n"));
+    ex->res.status = status != 0 ? status : 500;
+    ex->res.bytes = ml_arena_dup(ex->arena, ml_buf_str(&json));
+    ex->res.from = ML_FROM_CORE;
+    ex->notes.why = why;
+    ml_headers_add(&ex->res.headers, ex->arena, ML_STR("Content-Type"),
+                   ML_STR("application/json"));
+    ml_buf_release(&json);
+}
+
+void ml_exchange_fail(struct ml_exchange *ex, enum ml_err why)
+{
+    if (!ex->responded) {
+        ml_exchange_error_response(ex, why);
+        ml_exchange_respond(ex);
+        return;
+    }
+    ex->notes.why = why;
+    if (ex->res.body != NULL)
+        ml_pipe_abort(ex->res.body, why);
+}
+
+void ml_exchange_ask_body(struct ml_exchange *ex)
+{
+    if (ex->body_asked)
+        return;
+    ex->body_asked = true;
+    ex->wire.ask_body(ex->wire.ctx, ex);
+}
+
+/* ---- the end ---- */
+
+static void release(void *p)
+{
+    struct ml_exchange *ex = p;
+    struct ml_arena *arena = ex->arena;
+
+    if (ex->req.body != NULL)
+        ml_pipe_free(ex->req.body);
+    if (ex->res.body != NULL)
+        ml_pipe_free(ex->res.body);
+    ml_arena_free(&arena);
+}
+
+/* Nobody is called for this pipe any more; whoever still looks at it sees that it ended. */
+static void silence(struct ml_pipe *p, enum ml_err why)
+{
+    if (p == NULL)
+        return;
+    p->on_data = p->on_room = NULL;
+    ml_pipe_abort(p, why);
+}
+
+static void end(struct ml_exchange *ex, enum ml_err why)
+{
+    silence(ex->req.body, why);
+    silence(ex->res.body, why);
+    ml_loop_bury(ex->loop, release, ex);
+}
+
+void ml_exchange_cancel(struct ml_exchange **exp, enum ml_err why)
+{
+    struct ml_exchange *ex = *exp;
+
+    *exp = NULL;
+    ex->notes.why = why;
+    if (ex->handler != NULL)
+        ex->handler->cancel(ex->handler->ctx, ex);
+    end(ex, why);
+}
+
+void ml_exchange_finish(struct ml_exchange **exp)
+{
+    struct ml_exchange *ex = *exp;
+
+    *exp = NULL;
+    if (ex->handler != NULL)
+        ex->handler->done(ex->handler->ctx, ex);
+    end(ex, ML_CANCELLED);
+}
+
+/* ---- collecting a body ---- */
+
+struct collector {
+    struct ml_exchange *ex;
+    struct ml_pipe *pipe;
+    char *p; /* grows by doubling inside the arena */
+    size_t len, cap, max;
+    void (*done)(void *ctx, enum ml_err err, struct ml_str bytes);
+    void *ctx;
+};
+
+static void collector_end(struct collector *c, enum ml_err err)
+{
+    struct ml_str bytes = err == ML_OK ? (struct ml_str){c->p, c->len} : ML_STR_NONE;
+
+    c->pipe->on_data = NULL;
+    c->done(c->ctx, err, bytes);
+}
+
+static void collector_add(struct collector *c, struct ml_str s)
+{
+    if (c->len + s.len > c->cap) {
+        size_t cap = c->cap != 0 ? c->cap : 1024;
+        char *p;
+
+        while (cap < c->len + s.len)
+            cap *= 2;
+        p = ml_arena_alloc(c->ex->arena, cap);
+        if (c->len > 0)
+            memcpy(p, c->p, c->len);
+        c->p = p;
+        c->cap = cap;
+    }
+    memcpy(c->p + c->len, s.p, s.len);
+    c->len += s.len;
+}
+
+static void collector_on_data(void *ctx)
+{
+    struct collector *c = ctx;
+    struct ml_str s = ml_buf_str(&c->pipe->buf);
+
+    if (c->pipe->state == ML_PIPE_ABORTED) {
+        collector_end(c, c->pipe->why);
+        return;
+    }
+    if (s.len > c->max - c->len) {
+        c->pipe->on_data = NULL; /* the abort need not come back here */
+        ml_pipe_abort(c->pipe, ML_LIMIT);
+        collector_end(c, ML_LIMIT);
+        return;
+    }
+    if (s.len > 0) {
+        collector_add(c, s);
+        ml_buf_consume(&c->pipe->buf, s.len);
+        ml_pipe_took(c->pipe, s.len);
+    }
+    if (c->pipe->state == ML_PIPE_EOF)
+        collector_end(c, ML_OK);
+}
+
+void ml_exchange_collect(struct ml_exchange *ex, struct ml_pipe *pipe, size_t max,
+                         void (*done)(void *ctx, enum ml_err err, struct ml_str bytes), void *ctx)
+{
+    struct collector *c;
+
+    if (pipe == NULL) {
+        done(ctx, ML_OK, ML_STR(""));
+        return;
+    }
+    c = ml_arena_zalloc(ex->arena, sizeof *c);
+    *c = (struct collector){.ex = ex, .pipe = pipe, .max = max, .done = done, .ctx = ctx};
+    c->p = "";
+    pipe->on_data = collector_on_data;
+    pipe->data_ctx = c;
+    if (pipe == ex->req.body)
+        ml_exchange_ask_body(ex);
+    if (ml_buf_len(&pipe->buf) > 0 || pipe->state != ML_PIPE_OPEN)
+        collector_on_data(c);
+}
