@@ -29,10 +29,9 @@ static inline void sip_word(struct sip *s, uint64_t word)
 
 uint64_t ml_hash_bytes(struct ml_hash_seed seed, struct ml_str s)
 {
-    struct sip h = {seed.word[0] ^ UINT64_C(0x736f6d6570736575),
-                    seed.word[1] ^ UINT64_C(0x646f72616e646f6d),
-                    seed.word[0] ^ UINT64_C(0x6c7967656e657261),
-                    seed.word[1] ^ UINT64_C(0x7465646279746573)};
+    struct sip h = {
+        seed.word[0] ^ UINT64_C(0x736f6d6570736575), seed.word[1] ^ UINT64_C(0x646f72616e646f6d),
+        seed.word[0] ^ UINT64_C(0x6c7967656e657261), seed.word[1] ^ UINT64_C(0x7465646279746573)};
     uint64_t word, last = (uint64_t)s.len << 56;
     const char *p = s.p, *end = s.p + (s.len & ~(size_t)7);
 

@@ -9,8 +9,8 @@
  * Since all chunks are alike, any that is free will do and nothing can fragment: an allocator of
  * runs would have to evict much more than it needs.  A rate limiter's counter fits in one chunk.
  *
- * Expired entries are looked for when room is short, in one sweep over all chunks, at most ten times
- * a second: a flood of new keys must not pay a sweep each.  earliest_s is a lower bound, so a
+ * Expired entries are looked for when room is short, in one sweep over all chunks, at most ten
+ * times a second: a flood of new keys must not pay a sweep each.  earliest_s is a lower bound, so a
  * segment without anything to expire is never swept. */
 #include "base/segment.h"
 
@@ -19,7 +19,7 @@
 
 enum { CHUNK_LEN = 128, SWEEP_PAUSE_S_PER_10 = 1 };
 
-struct head { /* the begin of the first chunk of an entry; chunk numbers: 0 is none */
+struct head {             /* the begin of the first chunk of an entry; chunk numbers: 0 is none */
     uint32_t next;        /* chunk; in all chunks, the free ones too */
     uint32_t used;        /* 1 in a head, 0 in every other chunk */
     uint32_t bucket_next; /* head with the same bucket */
@@ -95,7 +95,8 @@ void ml_segment_format(struct ml_segment *s, size_t len)
     }
 }
 
-/* -- bytes along a chain ------------------------------------------------------------------------ */
+/* -- bytes along a chain ------------------------------------------------------------------------
+ */
 
 struct cursor {
     struct ml_segment *segment;
@@ -169,7 +170,8 @@ static size_t chunks_for(size_t bytes)
     return bytes <= HEAD_ROOM ? 1 : 1 + (bytes - HEAD_ROOM + TAIL_ROOM - 1) / TAIL_ROOM;
 }
 
-/* -- the list of use and the buckets ------------------------------------------------------------ */
+/* -- the list of use and the buckets ------------------------------------------------------------
+ */
 
 static void unlink_use(struct ml_segment *s, struct head *h)
 {
@@ -246,7 +248,8 @@ static void make_room(struct ml_segment *s, size_t chunks, double now_s)
         drop(s, head_at(s, s->oldest));
 }
 
-/* -- entries ------------------------------------------------------------------------------------ */
+/* -- entries ------------------------------------------------------------------------------------
+ */
 
 static bool has_name(struct ml_segment *s, struct head *h, const struct ml_segment_name *name)
 {

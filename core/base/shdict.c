@@ -134,8 +134,8 @@ static double expiry_s(double ttl_s, double now_s)
     return ttl_s > 0 ? now_s + ttl_s : 0;
 }
 
-static void export(struct ml_segment *table, struct ml_segment_entry *entry,
-                   struct ml_buf *scratch, struct ml_shdict_value *value)
+static void export(struct ml_segment *table, struct ml_segment_entry *entry, struct ml_buf *scratch,
+                   struct ml_shdict_value *value)
 {
     *value = (struct ml_shdict_value){.type = ML_SHDICT_NIL};
     if (entry == NULL)
@@ -212,7 +212,8 @@ enum ml_err ml_shdict_set(struct ml_shdict_region *r, struct ml_str dict, struct
 }
 
 enum ml_err ml_shdict_add(struct ml_shdict_region *r, struct ml_str dict, struct ml_str key,
-                          const struct ml_shdict_value *value, double ttl_s, double now_s, bool *done)
+                          const struct ml_shdict_value *value, double ttl_s, double now_s,
+                          bool *done)
 {
     return locked_change(r, dict, key, value, ttl_s, now_s, true, done);
 }

@@ -37,7 +37,8 @@ enum ml_err ml_shdict_set(struct ml_shdict_region *r, struct ml_str dict, struct
                           const struct ml_shdict_value *value, double ttl_s, double now_s);
 /* Sets only when absent: *done says whether it did. */
 enum ml_err ml_shdict_add(struct ml_shdict_region *r, struct ml_str dict, struct ml_str key,
-                          const struct ml_shdict_value *value, double ttl_s, double now_s, bool *done);
+                          const struct ml_shdict_value *value, double ttl_s, double now_s,
+                          bool *done);
 /* Adds by to a number, atomically; an absent entry begins at init with ttl_s.  *result is the sum,
  * *left_s the time it still lives (0: for ever).  ML_BAD_REQUEST: the entry is not a number. */
 enum ml_err ml_shdict_incr(struct ml_shdict_region *r, struct ml_str dict, struct ml_str key,

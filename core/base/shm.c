@@ -3,8 +3,11 @@
  * The truth about requests in flight is held by the rows, one per worker, which only that worker
  * writes; a server's in_flight is their sum, kept beside them because least_conn reads it for each
  * request.  begin() counts the sum first and the row second, end() the other way round: a worker
- * that is killed in between leaves a sum that is one too high, never one that wraps below zero.  The
- * mark of each worker says which server it is counting for, so that this one can be put right too.
+ * that is killed in between leaves a sum that is one too high, never one that wraps below zero.
+ *
+ * The mark of each worker says which server it is counting for, so that this sum can be put right.
+ * That needs a moment in which nobody counts for the server: who finds it being settled waits for
+ * the supervisor, a microsecond as a rule and never longer than YIELDS_MAX turns.
  *
  * Pages that nobody uses are never touched and cost nothing. */
 #include "base/shm.h"
@@ -17,22 +20,27 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-enum { DICT_BYTES = 32 << 20, MARK_BITS = 13, SETTLE_TRIES = 10000 };
+enum { DICT_BYTES = 32 << 20, MARK_BITS = 13, SETTLE_TRIES = 10000, YIELDS_MAX = 1000 };
 
 _Static_assert(ML_SHM_SERVERS_MAX < 1 << MARK_BITS, "a mark holds the number of any server");
 
-struct row {
+struct mark {
     /* How often the worker has counted, shifted; in the low bits 1 + the server it counts for at
      * this moment, or 0. */
-    _Alignas(64) _Atomic uint64_t mark;
-    _Atomic uint32_t in_flight[ML_SHM_SERVERS_MAX];
+    _Alignas(64) _Atomic uint64_t word;
+};
+
+struct row {
+    _Alignas(64) _Atomic uint32_t in_flight[ML_SHM_SERVERS_MAX];
 };
 
 struct ml_shm {
     size_t len;
     struct ml_shdict_region *dicts;
+    _Alignas(64) _Atomic uint32_t settling; /* 1 + server, or 0 */
     struct ml_shm_worker workers[ML_SHM_WORKERS_MAX];
     struct ml_shm_server servers[ML_SHM_SERVERS_MAX];
+    struct mark marks[ML_SHM_WORKERS_MAX];
     struct row rows[ML_SHM_WORKERS_MAX];
 };
 
@@ -51,7 +59,8 @@ struct ml_shm *ml_shm_new(size_t dict_bytes)
     if (dict_len < ML_SHDICT_BYTES_MIN)
         dict_len = ML_SHDICT_BYTES_MIN;
     len = dicts_at + dict_len;
-    shm = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    shm =
+        mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (shm == MAP_FAILED)
         die("shared memory");
     shm->len = len;
@@ -131,113 +140,129 @@ struct ml_shm_server *ml_shm_server_at(struct ml_shm *shm, unsigned index)
     return NULL;
 }
 
-static struct row *mark_begin(struct ml_shm *shm, unsigned worker, unsigned server)
+static void mark_begin(struct ml_shm *shm, unsigned worker, unsigned server)
 {
-    struct row *row = &shm->rows[worker];
-    uint64_t mark = atomic_load_explicit(&row->mark, memory_order_relaxed);
+    _Atomic uint64_t *word = &shm->marks[worker].word;
 
     assert(worker < ML_SHM_WORKERS_MAX && server < ML_SHM_SERVERS_MAX);
-    atomic_store(&row->mark, mark + (1 << MARK_BITS) + server + 1);
-    return row;
+    for (int i = 0;; i++) {
+        uint64_t idle = atomic_load_explicit(word, memory_order_relaxed);
+
+        atomic_store(word, idle + (1 << MARK_BITS) + server + 1);
+        if (atomic_load(&shm->settling) != server + 1 || i == YIELDS_MAX)
+            return;
+        atomic_store(word, idle);
+        sched_yield();
+    }
 }
 
-static void mark_end(struct row *row, unsigned server)
+static void mark_end(struct ml_shm *shm, unsigned worker, unsigned server)
 {
-    uint64_t mark = atomic_load_explicit(&row->mark, memory_order_relaxed);
+    _Atomic uint64_t *word = &shm->marks[worker].word;
+    uint64_t busy = atomic_load_explicit(word, memory_order_relaxed);
 
-    atomic_store_explicit(&row->mark, mark - (server + 1), memory_order_release);
+    atomic_store_explicit(word, busy - (server + 1), memory_order_release);
 }
 
 void ml_shm_server_begin(struct ml_shm *shm, struct ml_shm_server *s, unsigned worker)
 {
     unsigned server = (unsigned)(s - shm->servers);
-    struct row *row = mark_begin(shm, worker, server);
 
+    mark_begin(shm, worker, server);
     atomic_fetch_add(&s->in_flight, 1);
-    atomic_fetch_add(&row->in_flight[server], 1);
-    mark_end(row, server);
+    atomic_fetch_add(&shm->rows[worker].in_flight[server], 1);
+    mark_end(shm, worker, server);
 }
 
 void ml_shm_server_end(struct ml_shm *shm, struct ml_shm_server *s, unsigned worker)
 {
     unsigned server = (unsigned)(s - shm->servers);
-    struct row *row = mark_begin(shm, worker, server);
 
-    assert(atomic_load(&row->in_flight[server]) > 0);
-    atomic_fetch_sub(&row->in_flight[server], 1);
+    mark_begin(shm, worker, server);
+    assert(atomic_load(&shm->rows[worker].in_flight[server]) > 0);
+    atomic_fetch_sub(&shm->rows[worker].in_flight[server], 1);
     atomic_fetch_sub(&s->in_flight, 1);
-    mark_end(row, server);
+    mark_end(shm, worker, server);
 }
 
 /* The low bits of a mark: 1 + server, or 0. */
-static unsigned marked(uint64_t mark)
+static unsigned marked(uint64_t word)
 {
-    return (unsigned)(mark & ((1 << MARK_BITS) - 1));
+    return (unsigned)(word & ((1 << MARK_BITS) - 1));
 }
 
 /* Reads the marks of all workers; false while one of them counts for this server. */
-static bool read_marks(struct ml_shm *shm, unsigned server, uint64_t marks[ML_SHM_WORKERS_MAX])
+static bool read_marks(struct ml_shm *shm, unsigned server, uint64_t words[ML_SHM_WORKERS_MAX])
 {
     for (unsigned w = 0; w < ML_SHM_WORKERS_MAX; w++) {
-        marks[w] = atomic_load(&shm->rows[w].mark);
-        if (marked(marks[w]) == server + 1)
+        words[w] = atomic_load(&shm->marks[w].word);
+        if (marked(words[w]) == server + 1)
             return false;
     }
     return true;
 }
 
-static uint32_t sum_rows(struct ml_shm *shm, unsigned server)
+/* A worker whose mark is 0 has never counted: its row is not touched. */
+static uint32_t sum_rows(struct ml_shm *shm, unsigned server,
+                         const uint64_t words[ML_SHM_WORKERS_MAX])
 {
     uint32_t sum = 0;
 
     for (unsigned w = 0; w < ML_SHM_WORKERS_MAX; w++)
-        sum += atomic_load(&shm->rows[w].in_flight[server]);
+        if (words[w] != 0)
+            sum += atomic_load(&shm->rows[w].in_flight[server]);
     return sum;
 }
 
-/* What the sum of a server is off by, at a moment when no worker counted; false when there was
- * none.  Adding the opposite later is right even when others have counted meanwhile. */
+/* What the sum of a server is off by, at a moment when nobody counted for it; false when there was
+ * no such moment.  A worker that gave up waiting is seen by its changed mark. */
 static bool measure_drift(struct ml_shm *shm, unsigned server, uint32_t *drift)
 {
     uint64_t before[ML_SHM_WORKERS_MAX], after[ML_SHM_WORKERS_MAX];
 
     if (!read_marks(shm, server, before))
         return false;
-    *drift = atomic_load(&shm->servers[server].in_flight) - sum_rows(shm, server);
+    *drift = atomic_load(&shm->servers[server].in_flight) - sum_rows(shm, server, before);
     return read_marks(shm, server, after) && memcmp(before, after, sizeof before) == 0;
 }
 
+/* When this fails, another worker has died in the same place and will be settled in its turn. */
 static void settle(struct ml_shm *shm, unsigned server)
 {
     uint32_t drift;
 
+    atomic_store(&shm->settling, server + 1);
     for (int i = 0; i < SETTLE_TRIES; i++) {
         if (measure_drift(shm, server, &drift)) {
             atomic_fetch_sub(&shm->servers[server].in_flight, drift);
-            return;
+            break;
         }
-        if (i % 100 == 99)
-            sched_yield();
+        sched_yield();
+    }
+    atomic_store(&shm->settling, 0);
+}
+
+static void forget_row(struct ml_shm *shm, unsigned worker)
+{
+    for (unsigned i = 0; i < ML_SHM_SERVERS_MAX; i++) {
+        uint32_t n = atomic_load(&shm->rows[worker].in_flight[i]);
+
+        if (n > 0) {
+            atomic_store(&shm->rows[worker].in_flight[i], 0);
+            atomic_fetch_sub(&shm->servers[i].in_flight, n);
+        }
     }
 }
 
 void ml_shm_worker_died(struct ml_shm *shm, unsigned worker)
 {
     struct ml_shm_worker *w = ml_shm_worker(shm, worker);
-    struct row *row = &shm->rows[worker];
-    uint64_t mark = atomic_load(&row->mark);
+    uint64_t word = atomic_load(&shm->marks[worker].word);
 
-    for (unsigned i = 0; i < ML_SHM_SERVERS_MAX; i++) {
-        uint32_t n = atomic_load(&row->in_flight[i]);
-
-        if (n > 0) {
-            atomic_store(&row->in_flight[i], 0);
-            atomic_fetch_sub(&shm->servers[i].in_flight, n);
-        }
-    }
-    atomic_store(&row->mark, mark - marked(mark));
-    if (marked(mark) != 0)
-        settle(shm, marked(mark) - 1);
+    forget_row(shm, worker);
+    atomic_store(&shm->marks[worker].word, word - marked(word));
+    if (marked(word) != 0)
+        settle(shm, marked(word) - 1);
     atomic_store(&w->connections, 0);
     atomic_store(&w->script_since_ms, 0);
     atomic_store(&w->beat_ms, 0);

@@ -69,11 +69,11 @@ TEST(invalid_utf8_becomes_replacement_characters)
 {
     BECOMES("\x80", "\\ufffd");
     BECOMES("\xff\xfe", "\\ufffd\\ufffd");
-    BECOMES("\xc0\xaf", "\\ufffd\\ufffd");                     /* overlong slash */
-    BECOMES("\xc1\xbf", "\\ufffd\\ufffd");                     /* overlong */
-    BECOMES("\xe0\x80\xaf", "\\ufffd\\ufffd\\ufffd");          /* overlong slash */
+    BECOMES("\xc0\xaf", "\\ufffd\\ufffd");            /* overlong slash */
+    BECOMES("\xc1\xbf", "\\ufffd\\ufffd");            /* overlong */
+    BECOMES("\xe0\x80\xaf", "\\ufffd\\ufffd\\ufffd"); /* overlong slash */
     BECOMES("\xf0\x80\x80\xaf", "\\ufffd\\ufffd\\ufffd\\ufffd");
-    BECOMES("\xed\xa0\x80", "\\ufffd\\ufffd\\ufffd");          /* surrogate */
+    BECOMES("\xed\xa0\x80", "\\ufffd\\ufffd\\ufffd");            /* surrogate */
     BECOMES("\xf4\x90\x80\x80", "\\ufffd\\ufffd\\ufffd\\ufffd"); /* above U+10FFFF */
     BECOMES("\xf5x", "\\ufffdx");
 }
@@ -83,7 +83,9 @@ TEST(truncated_utf8_becomes_one_replacement_character)
     BECOMES("\xc3", "\\ufffd");
     BECOMES("\xe2\x82", "\\ufffd");
     BECOMES("\xf0\x9f\x98", "\\ufffd");
-    BECOMES("\xe2\x82" "a", "\\ufffda");
+    BECOMES("\xe2\x82"
+            "a",
+            "\\ufffda");
     BECOMES("\xf0\x9f\"", "\\ufffd\\\"");
     BECOMES("\xe2\xc3\xa4", "\\ufffd\xc3\xa4");
 }

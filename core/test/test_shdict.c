@@ -276,13 +276,13 @@ TEST(random_changes_agree_with_a_plain_array)
         if (what == 0)
             v = num_value(expect[k] = 1 + i);
         if (what == 1)
-            v = str_value(text, (size_t)-(expect[k] = -1 - (double)(random() % 500)));
+            v = str_value(text, (size_t) - (expect[k] = -1 - (double)(random() % 500)));
         if (what == 2)
             expect[k] = 0;
         if (what < 3)
             CHECK(set(key, v, 0, 1) == ML_OK);
         v = get(key, 1);
-        CHECK(expect[k] == 0   ? v.type == ML_SHDICT_NIL
+        CHECK(expect[k] == 0  ? v.type == ML_SHDICT_NIL
               : expect[k] > 0 ? is_num(v, expect[k])
                               : v.string.len == (size_t)-expect[k]);
     }
