@@ -18,8 +18,8 @@ enum {
     TTL_MAX_S = 300,
     TTL_FILE_S = 10, /* /etc/hosts has no TTL */
     RETRY_S = 5,
-    QUERY_MS = 2000, /* of the first try; c-ares doubles it for each of TRIES */
-    TRIES = 3,
+    QUERY_MS = 2000, /* of the first try; c-ares doubles it for the second */
+    TRIES = 2,
     ADDRS_MAX = 64
 };
 
