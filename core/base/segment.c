@@ -40,7 +40,9 @@ struct tail { /* any chunk but the first */
 
 struct ml_segment {
     uint32_t chunk_count, free_count;
-    uint32_t free, newest, oldest;
+    uint32_t free;    /* first of the chunks that were given back */
+    uint32_t touched; /* chunks beyond this one were never used */
+    uint32_t newest, oldest;
     uint32_t bucket_mask;
     double earliest_s;   /* no entry expires before; infinity: none does */
     double next_sweep_s; /* not swept before */
@@ -73,26 +75,23 @@ static struct head *head_of(const struct ml_segment_entry *entry)
     return (struct head *)((char *)entry - offsetof(struct head, entry));
 }
 
-void ml_segment_format(struct ml_segment *s, size_t len)
+void ml_segment_format(struct ml_segment *s, size_t len, bool zeroed)
 {
-    uint32_t buckets = 8, count;
+    uint32_t buckets = 8;
 
+    assert(len >= 2048 && len < UINT32_MAX);
     while (buckets < len / CHUNK_LEN / 2)
         buckets *= 2;
     s->chunks_at = (sizeof *s + buckets * sizeof s->buckets[0] + 7) & ~7u;
-    assert(len >= 2048 && len < UINT32_MAX);
-    count = (uint32_t)((len - s->chunks_at) / CHUNK_LEN);
-    s->chunk_count = s->free_count = count;
-    s->free = 1;
+    s->chunk_count = (uint32_t)((len - s->chunks_at) / CHUNK_LEN);
+    s->free_count = s->chunk_count;
+    s->free = s->touched = 0;
     s->newest = s->oldest = 0;
     s->bucket_mask = buckets - 1;
     s->earliest_s = INFINITY;
     s->next_sweep_s = 0;
-    memset(s->buckets, 0, buckets * sizeof s->buckets[0]);
-    for (uint32_t i = 1; i <= count; i++) {
-        tail_at(s, i)->next = i < count ? i + 1 : 0;
-        tail_at(s, i)->used = 0;
-    }
+    if (!zeroed)
+        memset(s->buckets, 0, buckets * sizeof s->buckets[0]);
 }
 
 /* -- bytes along a chain ------------------------------------------------------------------------
@@ -226,7 +225,7 @@ static void sweep(struct ml_segment *s, double now_s)
 {
     double earliest_s = INFINITY;
 
-    for (uint32_t i = 1; i <= s->chunk_count; i++) {
+    for (uint32_t i = 1; i <= s->touched; i++) {
         struct head *h = head_at(s, i);
 
         if (!h->used || h->entry.expires_s == 0)
@@ -301,16 +300,32 @@ void ml_segment_read(struct ml_segment *s, const struct ml_segment_entry *entry,
     cursor_read(&c, entry->string_len, out);
 }
 
+/* Used ones first: memory that was never touched costs nothing yet. */
+static uint32_t take_chunk(struct ml_segment *s)
+{
+    uint32_t chunk = s->free;
+
+    if (chunk != 0)
+        s->free = tail_at(s, chunk)->next;
+    else
+        chunk = ++s->touched;
+    s->free_count--;
+    tail_at(s, chunk)->next = 0;
+    tail_at(s, chunk)->used = 0;
+    return chunk;
+}
+
 static struct head *take_chunks(struct ml_segment *s, uint32_t chunks)
 {
-    struct head *h = head_at(s, s->free);
-    struct tail *last = (struct tail *)h;
+    uint32_t last = take_chunk(s);
+    struct head *h = head_at(s, last);
 
-    for (uint32_t i = 1; i < chunks; i++)
-        last = tail_at(s, last->next);
-    s->free = last->next;
-    s->free_count -= chunks;
-    last->next = 0;
+    for (uint32_t i = 1; i < chunks; i++) {
+        uint32_t next = take_chunk(s);
+
+        tail_at(s, last)->next = next;
+        last = next;
+    }
     h->used = 1;
     h->chunks = chunks;
     return h;

@@ -24,8 +24,9 @@ struct ml_segment_entry { /* the public half of an entry, in place */
     uint8_t type; /* enum ml_shdict_type */
 };
 
-/* Makes the len bytes (>= 2048, aligned to 8) at memory an empty segment. */
-void ml_segment_format(struct ml_segment *memory, size_t len);
+/* Makes the len bytes (>= 2048, aligned to 8) at memory an empty segment; zeroed: they are known to
+ * be 0, so that no page is touched without need. */
+void ml_segment_format(struct ml_segment *memory, size_t len, bool zeroed);
 /* Finds a live entry and makes it the most recently used; NULL when there is none.  An expired one
  * is removed.  The pointer lives until the next call that is given the segment. */
 struct ml_segment_entry *ml_segment_find(struct ml_segment *s, const struct ml_segment_name *name,

@@ -45,9 +45,9 @@ static struct ml_segment *table_of(struct slot *slot)
     return (struct ml_segment *)slot->table;
 }
 
-static void format(struct ml_shdict_region *r, struct slot *slot)
+static void format(struct ml_shdict_region *r, struct slot *slot, bool zeroed)
 {
-    ml_segment_format(table_of(slot), r->slot_len - sizeof *slot);
+    ml_segment_format(table_of(slot), r->slot_len - sizeof *slot, zeroed);
 }
 
 static void check(int error)
@@ -76,7 +76,7 @@ struct ml_shdict_region *ml_shdict_init(void *memory, size_t len)
     r->slot_len = (len - sizeof *r) / SEGMENTS & ~(size_t)63;
     for (unsigned i = 0; i < SEGMENTS; i++) {
         lock_init(&slot_at(r, i)->lock);
-        format(r, slot_at(r, i));
+        format(r, slot_at(r, i), true);
     }
     return r;
 }
@@ -94,7 +94,7 @@ static struct ml_segment *slot_lock(struct ml_shdict_region *r, struct slot *slo
 
     if (error == EOWNERDEAD) {
         if (slot->changing)
-            format(r, slot);
+            format(r, slot, false);
         check(pthread_mutex_consistent(&slot->lock));
     } else {
         check(error);

@@ -8,6 +8,9 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+/* Large enough that chance, which seeds the hash, never fills one segment before its time. */
+enum { REGION_LEN = 4 << 20, SEGMENT_LEN = REGION_LEN / 256 };
+
 static struct ml_shdict_region *region_new(size_t len)
 {
     void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -30,8 +33,8 @@ static const struct ml_str D = {"dict", 4};
 static void fresh(void)
 {
     if (r != NULL)
-        region_free(r, ML_SHDICT_BYTES_MIN);
-    r = region_new(ML_SHDICT_BYTES_MIN);
+        region_free(r, REGION_LEN);
+    r = region_new(REGION_LEN);
 }
 
 static struct ml_shdict_value str_value(const char *p, size_t len)
@@ -205,11 +208,11 @@ TEST(incr_of_what_is_no_number_is_refused_and_changes_nothing)
 
 TEST(a_value_too_large_for_a_segment_is_refused_and_the_old_one_stays)
 {
-    static char big[ML_SHDICT_BYTES_MIN];
+    static char big[REGION_LEN];
 
     fresh();
     CHECK(set("k", num_value(1), 0, 1) == ML_OK);
-    CHECK(set("k", str_value(big, 4096), 0, 1) == ML_LIMIT);
+    CHECK(set("k", str_value(big, SEGMENT_LEN), 0, 1) == ML_LIMIT);
     CHECK(set("k", str_value(big, sizeof big), 0, 1) == ML_LIMIT);
     CHECK(is_num(get("k", 1), 1));
 }
@@ -232,7 +235,7 @@ TEST(a_full_dict_evicts_the_least_recently_used)
         snprintf(key, sizeof key, "key-%d", i);
         alive += get(key, 1).type == ML_SHDICT_NUMBER;
     }
-    CHECK(alive > 5000); /* 1 MiB, 128 bytes each, less the tables */
+    CHECK(alive > 25000); /* 4 MiB, 128 bytes each, less the tables */
 }
 
 TEST(expired_entries_go_before_live_ones)
@@ -244,11 +247,11 @@ TEST(expired_entries_go_before_live_ones)
         snprintf(key, sizeof key, "live-%d", i);
         CHECK(set(key, num_value(i), 0, 100) == ML_OK);
     }
-    for (int i = 0; i < 3000; i++) { /* used later than the live ones, but expired at 110 */
+    for (int i = 0; i < 20000; i++) { /* used later than the live ones, but expired at 110 */
         snprintf(key, sizeof key, "dead-%d", i);
         CHECK(set(key, num_value(i), 10, 100) == ML_OK);
     }
-    for (int i = 0; i < 3000; i++) {
+    for (int i = 0; i < 20000; i++) {
         snprintf(key, sizeof key, "new-%d", i);
         CHECK(set(key, num_value(i), 0, 120) == ML_OK);
     }
