@@ -59,4 +59,49 @@ void ml_task_wake(struct ml_wait *w);               /* resumes at once, or defer
 void ml_task_spawn(struct ml_tasks *t, lua_State *L, int nargs);
 struct ml_tasks *ml_tasks_of(lua_State *L);
 
+/* ---- for the bridge and for functions that wait ---- */
+
+/* The running task when it may wait here; raises at load time, in a coroutine that a script made
+ * itself, in a sort comparator and the like.  Call it before the work is started. */
+struct ml_task *ml_task_waiter(lua_State *L);
+/* The task that owns the exchange: the task itself, or the one it is a branch of. */
+struct ml_task *ml_task_root(struct ml_task *task);
+struct ml_tasks *ml_task_owner(struct ml_task *task);
+struct ml_loop *ml_tasks_loop(struct ml_tasks *t);
+
+/* Lua values that live as long as the task, each behind its index in the registry; unset: false. */
+enum ml_task_slot { ML_SLOT_REQUEST, ML_SLOT_RESPONSE, ML_SLOT_DONE, ML_SLOT_COUNT };
+int ml_task_ref(struct ml_task *task, enum ml_task_slot slot);
+
+struct ml_task_hooks { /* what task.c needs of the layer above it */
+    /* Pushes the request handle of task on L; protected, may raise. */
+    void (*push_request)(lua_State *L, struct ml_task *task);
+    /* Makes the value at index the response of ex: NULL, or what is wrong with it.  Never raises. */
+    const char *(*adopt)(lua_State *L, int index, struct ml_exchange *ex);
+    /* The exchange ended: pushes what on_done functions get; protected. */
+    void (*push_outcome)(lua_State *L, struct ml_exchange *ex);
+    /* The exchange of the task is over (its upstream is cancelled); its memory still lives. */
+    void (*over)(struct ml_exchange *ex);
+    void (*stop_background)(void *ctx);
+    void *ctx; /* ml_tasks_bridge */
+};
+void *ml_tasks_bridge(struct ml_tasks *t);
+void ml_tasks_set_hooks(struct ml_tasks *t, const struct ml_task_hooks *hooks);
+
+/* Calls run(L, arg) so that its errors come back as a status and leave nothing on the stack. */
+int ml_tasks_protect(struct ml_tasks *t, void (*run)(lua_State *L, void *arg), void *arg);
+
+struct ml_task_join { /* who wants to know how a branch ended */
+    /* status as lua_resume's; the results, or the error, are the stack of ml_task_stack(branch).
+     * Not called for branches that are cancelled. */
+    void (*ended)(void *ctx, struct ml_task *branch, int status);
+    void *ctx;
+};
+/* A branch of parent that runs the function below nargs values at L's top (all taken off); it
+ * starts later in this turn.  It ends with ml_task_release, or with its parent. */
+struct ml_task *ml_task_fork(struct ml_task *parent, lua_State *L, int nargs,
+                             const struct ml_task_join *join);
+lua_State *ml_task_stack(struct ml_task *branch);
+void ml_task_release(struct ml_task **branch); /* cancels it when it still runs */
+
 #endif

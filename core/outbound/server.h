@@ -1,0 +1,53 @@
+/* server.h - one server of an upstream group: where it is, its connections, its health.
+ *
+ * Known by group name and URL, so that the groups of two generations share it and a reload closes
+ * no connection.  Its health and its count of requests in flight are shared by the workers. */
+#ifndef ML_OUTBOUND_SERVER_H
+#define ML_OUTBOUND_SERVER_H
+
+#include "base/shm.h"
+#include "outbound/pool.h"
+#include "transport/resolver.h"
+
+struct ml_upstream;
+
+struct ml_outbound { /* what the servers of a worker have in common */
+    struct ml_loop *loop;         /* borrowed, like the next two */
+    struct ml_resolver *resolver;
+    struct ml_shm *shm;           /* NULL: this process is alone (tests) */
+    unsigned worker;
+    struct ml_server *servers;    /* owned */
+    struct ml_upstream *spare;    /* requests that ended, for use again; upstream.c */
+    unsigned spare_count;
+    uint64_t random;              /* state of a xorshift generator */
+};
+
+struct ml_server_url { /* parts of a URL, pointing into it */
+    struct ml_str host;      /* name, literal without brackets, or "unix:/path" */
+    struct ml_str authority; /* for Host: host[:port] as written; "localhost" for unix */
+    struct ml_str prefix;    /* "" or "/a/b" */
+    int port;
+};
+/* NULL, or what is wrong. */
+const char *ml_server_url_parse(struct ml_str text, struct ml_server_url *out);
+
+struct ml_server {
+    struct ml_outbound *o; /* borrowed */
+    struct ml_server *next;
+    unsigned refs;
+    struct ml_str group, text; /* owned, one allocation; text is the URL */
+    struct ml_server_url url;  /* points into text */
+    struct ml_name *name;      /* owned */
+    unsigned next_addr;        /* names with several addresses take turns */
+    struct ml_pool pool;
+    struct ml_shm_server *state; /* shared, or own when the slots are used up */
+    struct ml_shm_server own;
+};
+
+/* The server of that name, made when it is new.  url must be right. */
+struct ml_server *ml_server_hold(struct ml_outbound *o, struct ml_str group, struct ml_str url);
+void ml_server_release(struct ml_server **server);
+void ml_server_begin(struct ml_server *s); /* one more request in flight */
+void ml_server_end(struct ml_server *s);
+
+#endif

@@ -1,0 +1,285 @@
+/* upstream_head.c - which fields pass, which are ours. */
+#include "outbound/upstream_head.h"
+
+#include <stdio.h>
+
+static const struct ml_str websocket = {"websocket", 9};
+
+/* ---- what both directions share ---- */
+
+/* Fields that no Connection field has to name. */
+static bool always_stays(enum ml_header_id id)
+{
+    switch (id) {
+    case ML_H_CONNECTION:
+    case ML_H_KEEP_ALIVE:
+    case ML_H_PROXY_CONNECTION:
+    case ML_H_PROXY_AUTHORIZATION:
+    case ML_H_PROXY_AUTHENTICATE:
+    case ML_H_PROXY: /* "httpoxy": CGI would take it for a setting of its own */
+    case ML_H_TE:
+    case ML_H_TRAILER: /* trailers are dropped */
+    case ML_H_TRANSFER_ENCODING:
+    case ML_H_CONTENT_LENGTH: /* the framing is written anew */
+    case ML_H_UPGRADE:
+    case ML_H_HTTP2_SETTINGS:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Does some Connection field name fields?  Mostly none is there, or it says keep-alive or close. */
+static bool names_fields(const struct ml_headers *h)
+{
+    for (const struct ml_field *f = ml_headers_get(h, ML_H_CONNECTION); f != NULL;
+         f = ml_headers_next(h, f)) {
+        struct ml_str rest = f->value, element;
+
+        while (ml_list_next(&rest, &element))
+            if (!ml_str_ieq(element, ML_STR("close")) && !ml_str_ieq(element, ML_STR("keep-alive")))
+                return true;
+    }
+    return false;
+}
+
+static bool list_has(const struct ml_headers *h, enum ml_header_id id, struct ml_str word)
+{
+    for (const struct ml_field *f = ml_headers_get(h, id); f != NULL; f = ml_headers_next(h, f)) {
+        struct ml_str rest = f->value, element;
+
+        while (ml_list_next(&rest, &element))
+            if (ml_str_ieq(element, word))
+                return true;
+    }
+    return false;
+}
+
+/* ---- the request ---- */
+
+bool ml_upstream_head_upgrade(const struct ml_request *req)
+{
+    return ml_str_ieq(req->upgrade, websocket) && ml_str_eq(req->method, ML_STR("GET")) &&
+           req->body == NULL;
+}
+
+/* Fields of the client that the gateway writes itself. */
+static bool replaced(enum ml_header_id id, bool trusted)
+{
+    switch (id) {
+    case ML_H_HOST:
+    case ML_H_EXPECT: /* we have asked the client for its body ourselves */
+    case ML_H_X_FORWARDED_FOR:
+    case ML_H_X_REAL_IP:
+        return true;
+    case ML_H_X_FORWARDED_PROTO:
+    case ML_H_X_FORWARDED_HOST:
+    case ML_H_X_FORWARDED_PORT:
+    case ML_H_FORWARDED:
+        return !trusted;
+    default:
+        return false;
+    }
+}
+
+static void text(struct ml_buf *out, struct ml_str s)
+{
+    if (s.len == 0)
+        return;
+    memcpy(out->p + out->end, s.p, s.len);
+    out->end += s.len;
+}
+
+static void field(struct ml_buf *out, struct ml_str name, struct ml_str value)
+{
+    text(out, name);
+    text(out, ML_STR(": "));
+    text(out, value);
+    text(out, ML_STR("\r\n"));
+}
+
+/* More than everything together can be, so that text() needs no check. */
+static size_t bound(const struct ml_exchange *ex, const struct ml_head_conf *conf)
+{
+    const struct ml_request *r = &ex->req;
+    size_t len = 512 + r->method.len + conf->prefix.len + r->path.len + r->query.len +
+                 conf->host.len + 2 * r->peer_ip.len + r->ip.len + r->scheme.len + r->authority.len +
+                 r->host.len;
+
+    for (uint32_t i = 0; i < r->headers.count; i++)
+        len += r->headers.v[i].name.len + r->headers.v[i].value.len + 4;
+    return len;
+}
+
+static void request_line(struct ml_buf *out, const struct ml_request *r, struct ml_str prefix)
+{
+    text(out, r->method);
+    text(out, ML_STR(" "));
+    if (!ml_str_eq(r->path, ML_STR("*")))
+        text(out, prefix);
+    text(out, r->path);
+    if (r->has_query) {
+        text(out, ML_STR("?"));
+        text(out, r->query);
+    }
+    text(out, ML_STR(" HTTP/1.1\r\n"));
+}
+
+static void client_fields(struct ml_buf *out, const struct ml_request *r)
+{
+    bool named = names_fields(&r->headers);
+
+    for (uint32_t i = 0; i < r->headers.count; i++) {
+        const struct ml_field *f = &r->headers.v[i];
+
+        if (always_stays(f->id) || replaced(f->id, r->trusted))
+            continue;
+        if (named && ml_http1_hop_by_hop(&r->headers, f))
+            continue;
+        field(out, f->name, f->value);
+    }
+}
+
+/* X-Forwarded-For: what a trusted proxy has said, then its own address; else the client's alone. */
+static void forwarded_for(struct ml_buf *out, const struct ml_request *r)
+{
+    const struct ml_field *f = NULL;
+
+    text(out, ML_STR("X-Forwarded-For: "));
+    if (r->trusted)
+        f = ml_headers_get(&r->headers, ML_H_X_FORWARDED_FOR);
+    for (; f != NULL; f = ml_headers_next(&r->headers, f)) {
+        if (f->value.len == 0)
+            continue;
+        text(out, f->value);
+        text(out, ML_STR(", "));
+    }
+    text(out, r->peer_ip);
+    text(out, ML_STR("\r\n"));
+}
+
+/* Was the field kept, because a trusted proxy has sent it and nothing has removed it? */
+static bool kept(const struct ml_request *r, enum ml_header_id id)
+{
+    const struct ml_field *f = r->trusted ? ml_headers_get(&r->headers, id) : NULL;
+
+    return f != NULL && !ml_http1_hop_by_hop(&r->headers, f);
+}
+
+static void our_fields(struct ml_buf *out, const struct ml_request *r,
+                       const struct ml_head_conf *conf)
+{
+    struct ml_str host = r->authority.len > 0 ? r->authority : r->host;
+    char version[2] = {(char)('0' + r->major % 10), (char)('0' + r->minor % 10)};
+
+    forwarded_for(out, r);
+    if (!kept(r, ML_H_X_FORWARDED_PROTO))
+        field(out, ML_STR("X-Forwarded-Proto"), r->scheme);
+    if (host.len > 0 && !kept(r, ML_H_X_FORWARDED_HOST))
+        field(out, ML_STR("X-Forwarded-Host"), host);
+    field(out, ML_STR("X-Real-IP"), r->ip);
+    if (!conf->via)
+        return;
+    text(out, ML_STR("Via: "));
+    text(out, (struct ml_str){&version[0], 1});
+    text(out, ML_STR("."));
+    text(out, (struct ml_str){&version[1], 1});
+    text(out, ML_STR(" moonlatch\r\n"));
+}
+
+/* RFC 9110 section 8.6: a method that expects content says so even when there is none. */
+static bool expects_content(struct ml_str method)
+{
+    return ml_str_eq(method, ML_STR("POST")) || ml_str_eq(method, ML_STR("PUT")) ||
+           ml_str_eq(method, ML_STR("PATCH"));
+}
+
+static void framing(struct ml_buf *out, const struct ml_request *r)
+{
+    char digits[24];
+    uint64_t length = r->body != NULL ? r->length : 0;
+
+    if (r->body == NULL ? !expects_content(r->method) : false)
+        return;
+    if (r->body != NULL && !r->has_length) {
+        text(out, ML_STR("Transfer-Encoding: chunked\r\n"));
+        return;
+    }
+    snprintf(digits, sizeof digits, "%llu", (unsigned long long)length);
+    field(out, ML_STR("Content-Length"), ml_str_of(digits));
+}
+
+void ml_upstream_head_write(struct ml_buf *out, struct ml_exchange *ex,
+                            const struct ml_head_conf *conf)
+{
+    const struct ml_request *r = &ex->req;
+
+    ml_buf_reserve(out, bound(ex, conf));
+    request_line(out, r, conf->prefix);
+    field(out, ML_STR("Host"), conf->host);
+    client_fields(out, r);
+    our_fields(out, r, conf);
+    framing(out, r);
+    if (conf->upgrade)
+        text(out, ML_STR("Connection: upgrade\r\nUpgrade: websocket\r\n"));
+    else if (conf->close)
+        text(out, ML_STR("Connection: close\r\n"));
+    text(out, ML_STR("\r\n"));
+}
+
+/* ---- the response ---- */
+
+bool ml_upstream_head_switched(const struct ml_http1_response *parsed)
+{
+    const struct ml_field *f = ml_headers_get(&parsed->headers, ML_H_UPGRADE);
+
+    return f != NULL && ml_headers_next(&parsed->headers, f) == NULL &&
+           ml_str_ieq(f->value, websocket) &&
+           list_has(&parsed->headers, ML_H_CONNECTION, ML_STR("upgrade"));
+}
+
+double ml_upstream_head_keep_s(const struct ml_http1_response *parsed)
+{
+    const struct ml_field *f = ml_headers_get(&parsed->headers, ML_H_KEEP_ALIVE);
+    struct ml_str rest, element;
+
+    if (f == NULL)
+        return 0;
+    rest = f->value;
+    while (ml_list_next(&rest, &element)) {
+        double s = 0;
+
+        if (element.len < 9 || element.len > 14 ||
+            !ml_str_ieq((struct ml_str){element.p, 8}, ML_STR("timeout=")))
+            continue;
+        for (size_t i = 8; i < element.len && element.p[i] >= '0' && element.p[i] <= '9'; i++)
+            s = s * 10 + (element.p[i] - '0');
+        return s > 1 ? s - 1 : 0.5;
+    }
+    return 0;
+}
+
+void ml_upstream_head_take(struct ml_exchange *ex, struct ml_http1_response *parsed)
+{
+    struct ml_headers *h = &parsed->headers;
+    bool named = names_fields(h);
+    struct ml_response *res = &ex->res;
+    uint32_t count = 0;
+
+    if (named) /* decided before anything moves: the Connection fields are among them */
+        for (uint32_t i = 0; i < h->count; i++)
+            if (!always_stays(h->v[i].id) && ml_http1_hop_by_hop(h, &h->v[i]))
+                h->v[i].id = ML_H_COUNT;
+    for (uint32_t i = 0; i < h->count; i++)
+        if (h->v[i].id != ML_H_COUNT && !always_stays(h->v[i].id))
+            h->v[count++] = h->v[i];
+    h->count = count;
+    *res = (struct ml_response){
+        .status = parsed->status,
+        .headers = *h,
+        .from = ML_FROM_UPSTREAM,
+        .has_length = parsed->has_length || parsed->framing == ML_BODY_LENGTH,
+        .length = parsed->length,
+        .no_body = parsed->framing == ML_BODY_NONE,
+    };
+}

@@ -1,0 +1,132 @@
+/* handle.c - making handles, and telling whether one is still good. */
+#include "script/handle.h"
+
+static const char magic;
+
+struct ml_handle *ml_handle_of(lua_State *L, int index, enum ml_handle_kind kind)
+{
+    struct ml_handle *h;
+
+    if (lua_type(L, index) != LUA_TUSERDATA || lua_objlen(L, index) != sizeof *h)
+        return NULL;
+    h = lua_touserdata(L, index);
+    return h->magic == &magic && h->kind == kind ? h : NULL;
+}
+
+struct ml_handle *ml_handle_check(lua_State *L, int index, enum ml_handle_kind kind)
+{
+    static const char *const names[] = {"request", "response"};
+    struct ml_handle *h = ml_handle_of(L, index, kind);
+
+    if (h == NULL)
+        luaL_typerror(L, index, names[kind]);
+    return h;
+}
+
+/* The task is over, or serves another exchange by now: serials are never used twice. */
+bool ml_handle_alive(const struct ml_handle *h)
+{
+    struct ml_exchange *ex = h->task != NULL ? ml_task_exchange(h->task) : NULL;
+
+    return ex != NULL && ex->serial == h->serial;
+}
+
+struct ml_exchange *ml_handle_exchange(lua_State *L, struct ml_handle *h)
+{
+    if (h->kind == ML_HANDLE_RESPONSE && h->res == NULL)
+        luaL_error(L, "this response was replaced by another one");
+    if (h->task == NULL)
+        return NULL;
+    if (!ml_handle_alive(h))
+        luaL_error(L, "this handle was used after its request ended");
+    return ml_task_exchange(h->task);
+}
+
+struct ml_exchange *ml_handle_writable(lua_State *L, struct ml_handle *h)
+{
+    struct ml_exchange *ex = ml_handle_exchange(L, h);
+
+    if (ex != NULL && ex->responded)
+        luaL_error(L, "the response was sent: nothing can be changed any more");
+    return ex;
+}
+
+struct ml_handle *ml_handle_push(lua_State *L, struct ml_bridge *b, enum ml_handle_kind kind)
+{
+    struct ml_handle *h = lua_newuserdata(L, sizeof *h);
+
+    *h = (struct ml_handle){.magic = &magic, .kind = kind};
+    lua_rawgeti(L, LUA_REGISTRYINDEX, b->metatable[kind]);
+    lua_setmetatable(L, -2);
+    return h;
+}
+
+void ml_handle_push_env(lua_State *L, int index, struct ml_handle *h)
+{
+    if (h->has_env) {
+        lua_getfenv(L, index);
+        return;
+    }
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_setfenv(L, index > 0 ? index : index - 2);
+    h->has_env = true;
+}
+
+struct ml_plan *ml_handle_plan(struct ml_handle *h, struct ml_exchange *ex)
+{
+    if (h->plan == NULL)
+        h->plan = ml_arena_zalloc(ex->arena, sizeof *h->plan);
+    return h->plan;
+}
+
+void ml_handle_message(lua_State *L, int index, bool writable, struct ml_message *out)
+{
+    struct ml_handle *h = ml_handle_of(L, index, ML_HANDLE_REQUEST);
+
+    if (h == NULL)
+        h = ml_handle_check(L, index, ML_HANDLE_RESPONSE);
+    out->handle = h;
+    out->ex = writable ? ml_handle_writable(L, h) : ml_handle_exchange(L, h);
+    out->headers = h->kind == ML_HANDLE_REQUEST ? &out->ex->req.headers : &h->res->headers;
+    out->arena = out->ex != NULL ? out->ex->arena : h->arena;
+}
+
+struct ml_bridge *ml_bridge_of(lua_State *L)
+{
+    return lua_touserdata(L, lua_upvalueindex(1));
+}
+
+void ml_bridge_register(lua_State *L, struct ml_bridge *b, const luaL_Reg *functions)
+{
+    for (; functions->name != NULL; functions++) {
+        lua_pushlightuserdata(L, b);
+        lua_pushcclosure(L, functions->func, 1);
+        lua_setfield(L, -2, functions->name);
+    }
+}
+
+/* Members are one table: name -> method, or name -> id of a getter.  It is upvalue 2 of __index. */
+void ml_handle_methods(lua_State *L, struct ml_bridge *b, enum ml_handle_kind kind,
+                       const luaL_Reg *const *methods, const char *const *names,
+                       lua_CFunction index, lua_CFunction newindex)
+{
+    lua_newtable(L);
+    lua_pushlightuserdata(L, b);
+    lua_newtable(L);
+    for (; *methods != NULL; methods++)
+        ml_bridge_register(L, b, *methods);
+    for (int id = 0; names[id] != NULL; id++) {
+        lua_pushinteger(L, id);
+        lua_setfield(L, -2, names[id]);
+    }
+    lua_pushcclosure(L, index, 2);
+    lua_setfield(L, -2, "__index");
+    lua_pushlightuserdata(L, b);
+    lua_pushcclosure(L, newindex, 1);
+    lua_setfield(L, -2, "__newindex");
+    lua_pushliteral(L, "locked");
+    lua_setfield(L, -2, "__metatable");
+    lua_pushvalue(L, -1);
+    b->metatable[kind] = luaL_ref(L, LUA_REGISTRYINDEX);
+}

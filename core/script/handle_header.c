@@ -1,0 +1,208 @@
+/* handle_header.c - the header methods that requests and responses share, and the view `.headers`.
+ *
+ * The view behaves like a table in any case: h["Accept"], h.accept = "x", h.accept = nil; calling it
+ * gives an iterator over the fields, in order: for name, value in req.headers() do. */
+#include "script/handle.h"
+
+/* Numbers are taken as text, everything else but strings raises. */
+static struct ml_str check_name(lua_State *L, int index)
+{
+    struct ml_str name = ml_check_str(L, index);
+
+    if (!ml_header_name_ok(name))
+        luaL_error(L, "invalid header name");
+    return name;
+}
+
+static struct ml_str check_value(lua_State *L, int index, struct ml_arena *arena)
+{
+    struct ml_str value = ml_check_str(L, index);
+
+    if (!ml_header_value_ok(value))
+        luaL_error(L, "invalid header value: it holds a control character such as CR or LF");
+    return ml_arena_dup(arena, value);
+}
+
+/* RFC 9110 section 5.3 forbids to merge only Set-Cookie; :header is for fields that occur once, so
+ * it takes the first. */
+static int header_get(lua_State *L)
+{
+    struct ml_message m;
+    struct ml_field *f;
+
+    ml_handle_message(L, 1, false, &m);
+    f = ml_headers_find(m.headers, ml_check_str(L, 2));
+    if (f == NULL)
+        return 0;
+    ml_push_str(L, f->value);
+    return 1;
+}
+
+static int header_values(lua_State *L)
+{
+    struct ml_message m;
+    struct ml_field *f;
+    int n = 0;
+
+    ml_handle_message(L, 1, false, &m);
+    f = ml_headers_find(m.headers, ml_check_str(L, 2));
+    lua_newtable(L);
+    for (; f != NULL; f = ml_headers_next(m.headers, f)) {
+        ml_push_str(L, f->value);
+        lua_rawseti(L, -2, ++n);
+    }
+    return 1;
+}
+
+void ml_header_put(lua_State *L, struct ml_headers *h, struct ml_arena *arena, int name, int value)
+{
+    struct ml_str n = ml_arena_dup(arena, check_name(L, name));
+
+    ml_headers_add(h, arena, n, check_value(L, value, arena));
+}
+
+/* Framing belongs to the core: a script that sets it could smuggle requests. */
+static void refuse_framing(lua_State *L, struct ml_str name)
+{
+    enum ml_header_id id = ml_header_id(name);
+
+    if (id == ML_H_CONTENT_LENGTH || id == ML_H_TRANSFER_ENCODING || id == ML_H_CONNECTION)
+        luaL_error(L, "the header \"%s\" is set by the gateway itself", lua_tostring(L, 2));
+}
+
+static int set_from_table(lua_State *L, struct ml_message *m, struct ml_str name)
+{
+    ml_headers_remove(m->headers, name);
+    for (int i = 1; i <= (int)lua_objlen(L, 3); i++) {
+        lua_rawgeti(L, 3, i);
+        ml_headers_add(m->headers, m->arena, name, check_value(L, -1, m->arena));
+        lua_pop(L, 1);
+    }
+    return 0;
+}
+
+static int header_set(lua_State *L)
+{
+    struct ml_message m;
+    struct ml_str name = check_name(L, 2);
+
+    ml_handle_message(L, 1, true, &m);
+    if (lua_isnoneornil(L, 3)) {
+        ml_headers_remove(m.headers, name);
+        return 0;
+    }
+    refuse_framing(L, name);
+    name = ml_arena_dup(m.arena, name);
+    if (lua_istable(L, 3))
+        return set_from_table(L, &m, name);
+    ml_headers_set(m.headers, m.arena, name, check_value(L, 3, m.arena));
+    return 0;
+}
+
+static int header_add(lua_State *L)
+{
+    struct ml_message m;
+
+    refuse_framing(L, check_name(L, 2));
+    ml_handle_message(L, 1, true, &m);
+    ml_header_put(L, m.headers, m.arena, 2, 3);
+    return 0;
+}
+
+static int header_remove(lua_State *L)
+{
+    struct ml_message m;
+
+    ml_handle_message(L, 1, true, &m);
+    lua_pushboolean(L, ml_headers_remove(m.headers, ml_check_str(L, 2)) > 0);
+    return 1;
+}
+
+const luaL_Reg ml_header_methods[] = {
+    {"header", header_get},         {"header_values", header_values},
+    {"set_header", header_set},     {"add_header", header_add},
+    {"remove_header", header_remove}, {NULL, NULL},
+};
+
+/* ---- the view: a userdata whose environment holds the handle at [1] ---- */
+
+static void view_to_handle(lua_State *L)
+{
+    lua_getfenv(L, 1);
+    lua_rawgeti(L, -1, 1);
+    lua_replace(L, 1);
+    lua_pop(L, 1);
+}
+
+static int view_index(lua_State *L)
+{
+    view_to_handle(L);
+    return header_get(L);
+}
+
+static int view_newindex(lua_State *L)
+{
+    view_to_handle(L);
+    return header_set(L);
+}
+
+/* Upvalues: handle, index of the next field. */
+static int view_next(lua_State *L)
+{
+    struct ml_message m;
+    lua_Integer i = lua_tointeger(L, lua_upvalueindex(2));
+
+    lua_settop(L, 0);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    ml_handle_message(L, 1, false, &m);
+    if ((uint32_t)i >= m.headers->count)
+        return 0;
+    lua_pushinteger(L, i + 1);
+    lua_replace(L, lua_upvalueindex(2));
+    ml_push_str(L, m.headers->v[i].name);
+    ml_push_str(L, m.headers->v[i].value);
+    return 2;
+}
+
+static int view_call(lua_State *L)
+{
+    view_to_handle(L);
+    lua_pushvalue(L, 1);
+    lua_pushinteger(L, 0);
+    lua_pushcclosure(L, view_next, 2);
+    return 1;
+}
+
+int ml_headers_push_view(lua_State *L)
+{
+    struct ml_message m;
+
+    ml_handle_message(L, 1, false, &m);
+    ml_handle_push_env(L, 1, m.handle);
+    lua_getfield(L, -1, "headers");
+    if (!lua_isnil(L, -1))
+        return 1;
+    lua_newuserdata(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, ml_bridge_of(L)->headers_metatable);
+    lua_setmetatable(L, -2);
+    lua_createtable(L, 1, 0);
+    lua_pushvalue(L, 1);
+    lua_rawseti(L, -2, 1);
+    lua_setfenv(L, -2);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -4, "headers");
+    return 1;
+}
+
+void ml_headers_open(lua_State *L, struct ml_bridge *b)
+{
+    static const luaL_Reg methods[] = {
+        {"__index", view_index}, {"__newindex", view_newindex}, {"__call", view_call}, {NULL, NULL},
+    };
+
+    lua_newtable(L);
+    ml_bridge_register(L, b, methods);
+    lua_pushliteral(L, "locked");
+    lua_setfield(L, -2, "__metatable");
+    b->headers_metatable = luaL_ref(L, LUA_REGISTRYINDEX);
+}
