@@ -128,7 +128,7 @@ static void drop_link(struct ml_upstream *u)
 {
     if (u->link == NULL)
         return;
-    if (u->state == RUN && !u->sent)
+    if (u->state == RUN && !u->sent && !u->tunnel)
         ml_stream_poison(u->link->stream);
     ml_pool_close(&u->link);
 }
@@ -397,7 +397,6 @@ static enum next step_connect(struct ml_upstream *u)
 /* The client's body broke off: the server did nothing wrong, and sees the request as incomplete. */
 static enum next client_broke(struct ml_upstream *u, enum ml_err why)
 {
-    drop_link(u);
     return give_up(u, why);
 }
 
@@ -415,16 +414,20 @@ static enum next step_send(struct ml_upstream *u)
 {
     enum ml_err err = ml_body_out_send(&u->send, u->link->stream, &u->out, &u->blocked);
 
+    bool broken = u->send.pipe != NULL && u->send.pipe->state == ML_PIPE_ABORTED;
+
+    if (u->state != RUN)
+        return MORE; /* cancelled by the client's side */
     if (err == ML_AGAIN)
         return WAIT;
     if (err == ML_OK)
         return sent(u);
-    if (err != ML_RESET || (u->send.pipe != NULL && u->send.pipe->state == ML_PIPE_ABORTED)) {
-        if (!u->tunnel)
-            return client_broke(u, err);
-        ml_stream_shutdown(u->link->stream); /* the client has said all */
+    if (err == ML_BAD_FRAMING && u->tunnel && !broken) { /* the client has said all */
+        ml_stream_shutdown(u->link->stream);
         return sent(u);
     }
+    if (err != ML_RESET || broken)
+        return client_broke(u, err);
     if (may_refresh(u))
         return failed(u, ML_UP_CLOSED);
     u->lost = u->readable = true; /* it may have answered before it closed */
@@ -460,7 +463,7 @@ static enum next finish(struct ml_upstream *u)
         ml_pipe_eof(down);
     if (!told)
         f.head(f.ctx, ML_OK);
-    if (unsent && up != NULL)
+    if (unsent && up != NULL && up->on_data == NULL)
         ml_pipe_abort(up, ML_CANCELLED); /* nobody wants the rest of the client's body */
     return WAIT;
 }

@@ -18,7 +18,7 @@ void ml_body_out_init(struct ml_body_out *b, struct ml_pipe *pipe, bool has_leng
 
 /* One chunk of everything that is there, and the last one after the clean end of the pipe: after
  * nothing else, or a broken body would look complete to the server. */
-static void add_chunks(struct ml_body_out *b, struct ml_buf *out)
+static size_t add_chunks(struct ml_body_out *b, struct ml_buf *out)
 {
     size_t len = ml_buf_len(&b->pipe->buf);
     char size[24];
@@ -35,16 +35,15 @@ static void add_chunks(struct ml_body_out *b, struct ml_buf *out)
         ml_buf_append(out, ML_STR("0\r\n\r\n"));
         b->closed = true;
     }
-    if (len > 0)
-        ml_pipe_took(b->pipe, len); /* last: it may call back */
+    return len;
 }
 
-/* Writes out and then at most left bytes of the pipe. */
+/* Writes out and then at most left bytes of the pipe; *taken of these are gone. */
 static enum ml_err write_length(struct ml_body_out *b, struct ml_stream *stream,
-                                struct ml_buf *out)
+                                struct ml_buf *out, size_t *taken)
 {
     struct ml_buf view = b->pipe->buf; /* a window on the pipe's bytes, which end where they must */
-    size_t len = ml_buf_len(&view), sent;
+    size_t len = ml_buf_len(&view);
     enum ml_err err;
 
     if (len > b->left) {
@@ -52,14 +51,11 @@ static enum ml_err write_length(struct ml_body_out *b, struct ml_stream *stream,
         len = (size_t)b->left;
     }
     err = ml_stream_write2(stream, out, &view);
-    sent = len - ml_buf_len(&view);
-    b->left -= sent;
+    *taken = len - ml_buf_len(&view);
+    b->left -= *taken;
     b->closed = b->left == 0;
-    if (sent > 0) {
-        b->taken = true;
-        ml_buf_consume(&b->pipe->buf, sent);
-        ml_pipe_took(b->pipe, sent);
-    }
+    b->taken |= *taken > 0;
+    ml_buf_consume(&b->pipe->buf, *taken);
     return err;
 }
 
@@ -80,18 +76,21 @@ static enum ml_err missing(const struct ml_body_out *b)
 enum ml_err ml_body_out_send(struct ml_body_out *b, struct ml_stream *stream, struct ml_buf *out,
                              bool *blocked)
 {
+    size_t taken = 0;
     enum ml_err err;
 
     *blocked = false;
     if (!b->closed && b->pipe->state == ML_PIPE_ABORTED)
         return b->pipe->why;
     if (b->chunked && !b->closed && ml_buf_len(out) < ML_PIPE_CAP)
-        add_chunks(b, out);
+        taken = add_chunks(b, out);
     if (b->chunked || b->closed)
         err = ml_stream_write(stream, out);
     else
-        err = write_length(b, stream, out);
+        err = write_length(b, stream, out, &taken);
     *blocked = err == ML_AGAIN;
+    if (taken > 0)
+        ml_pipe_took(b->pipe, taken); /* calls back, and may close the stream: after the write */
     if (err != ML_OK || b->closed)
         return err;
     return missing(b);
