@@ -1,14 +1,16 @@
 /* shdict.c - locks around segments.
  *
- *   region: seed | segment 0: lock, changing, table | segment 1: ... | ... | segment 255
+ *   region: seed | slot 0: lock, state | ... | slot 255 | table 0 | table 1 | ... | table 255
  *
- * The hash of dict and key picks the segment.  A lock is held for a handful of memory accesses, so
+ * The hash of dict and key picks the slot.  A lock is held for a handful of memory accesses, so
  * waiting for it is no blocking worth the name.  A robust mutex tells its next owner when the last
- * one died (EOWNERDEAD).  It may have died with the table half changed, which `changing` says: then
+ * one died (EOWNERDEAD).  It may have died with the table half changed, which the state says: then
  * the segment is emptied.  A torn counter that others trust would be worse than a lost one.
  *
  * Kills come between two instructions, not in the middle of one, and no other process looks at the
- * table before it has the lock: the order of the compiler's stores is all that `changing` needs. */
+ * table before it has the lock: the order of the compiler's stores is all that the state needs.
+ *
+ * Tables are made when they are first locked: a gateway that counts nothing touches none. */
 #include "base/shdict.h"
 
 #include "base/clock.h"
@@ -23,31 +25,23 @@
 
 enum { SEGMENTS = 256, DICT_LEN_MAX = 255, KEY_LEN_MAX = 1024 };
 
+enum state { RAW, WHOLE, CHANGING };
+
 struct slot {
     _Alignas(64) pthread_mutex_t lock;
-    volatile bool changing;
-    _Alignas(64) char table[]; /* struct ml_segment */
+    volatile enum state state;
 };
 
 struct ml_shdict_region {
     struct ml_hash_seed seed;
-    size_t slot_len;
-    _Alignas(64) char slots[];
+    size_t table_len;
+    struct slot slots[SEGMENTS];
+    char tables[]; /* struct ml_segment, each in table_len bytes */
 };
 
-static struct slot *slot_at(struct ml_shdict_region *r, unsigned index)
+static struct ml_segment *table_of(struct ml_shdict_region *r, struct slot *slot)
 {
-    return (struct slot *)(r->slots + index * r->slot_len);
-}
-
-static struct ml_segment *table_of(struct slot *slot)
-{
-    return (struct ml_segment *)slot->table;
-}
-
-static void format(struct ml_shdict_region *r, struct slot *slot, bool zeroed)
-{
-    ml_segment_format(table_of(slot), r->slot_len - sizeof *slot, zeroed);
+    return (struct ml_segment *)(r->tables + (size_t)(slot - r->slots) * r->table_len);
 }
 
 static void check(int error)
@@ -73,18 +67,16 @@ struct ml_shdict_region *ml_shdict_init(void *memory, size_t len)
 
     assert(len >= ML_SHDICT_BYTES_MIN && (uintptr_t)memory % 64 == 0);
     ml_random_bytes(&r->seed, sizeof r->seed);
-    r->slot_len = (len - sizeof *r) / SEGMENTS & ~(size_t)63;
-    for (unsigned i = 0; i < SEGMENTS; i++) {
-        lock_init(&slot_at(r, i)->lock);
-        format(r, slot_at(r, i), true);
-    }
+    r->table_len = (len - sizeof *r) / SEGMENTS & ~(size_t)63;
+    for (unsigned i = 0; i < SEGMENTS; i++)
+        lock_init(&r->slots[i].lock);
     return r;
 }
 
-static void set_changing(struct slot *slot, bool changing)
+static void set_state(struct slot *slot, enum state state)
 {
     atomic_signal_fence(memory_order_seq_cst);
-    slot->changing = changing;
+    slot->state = state;
     atomic_signal_fence(memory_order_seq_cst);
 }
 
@@ -93,19 +85,21 @@ static struct ml_segment *slot_lock(struct ml_shdict_region *r, struct slot *slo
     int error = pthread_mutex_lock(&slot->lock);
 
     if (error == EOWNERDEAD) {
-        if (slot->changing)
-            format(r, slot, false);
+        if (slot->state == CHANGING)
+            ml_segment_format(table_of(r, slot), r->table_len, false);
         check(pthread_mutex_consistent(&slot->lock));
     } else {
         check(error);
     }
-    set_changing(slot, true);
-    return table_of(slot);
+    if (slot->state == RAW) /* killed in here, it is still raw: the buckets were not touched */
+        ml_segment_format(table_of(r, slot), r->table_len, true);
+    set_state(slot, CHANGING);
+    return table_of(r, slot);
 }
 
 static void slot_unlock(struct slot *slot)
 {
-    set_changing(slot, false);
+    set_state(slot, WHOLE);
     check(pthread_mutex_unlock(&slot->lock));
 }
 
@@ -126,7 +120,7 @@ static struct ml_segment_name make_name(struct ml_shdict_region *r, struct ml_st
 /* The table uses the low half of the hash. */
 static struct slot *slot_of(struct ml_shdict_region *r, const struct ml_segment_name *name)
 {
-    return slot_at(r, name->hash >> 32 & (SEGMENTS - 1));
+    return &r->slots[name->hash >> 32 & (SEGMENTS - 1)];
 }
 
 static double expiry_s(double ttl_s, double now_s)
@@ -259,7 +253,7 @@ enum ml_err ml_shdict_incr(struct ml_shdict_region *r, struct ml_str dict, struc
 void ml_shdict_clear(struct ml_shdict_region *r, struct ml_str dict)
 {
     for (unsigned i = 0; i < SEGMENTS; i++) {
-        struct slot *slot = slot_at(r, i);
+        struct slot *slot = &r->slots[i];
 
         ml_segment_clear(slot_lock(r, slot), dict);
         slot_unlock(slot);
@@ -286,7 +280,7 @@ void ml_shdict_keys(struct ml_shdict_region *r, struct ml_str dict, unsigned max
     unsigned left = max > 0 ? max : UINT32_MAX;
 
     for (unsigned i = 0; i < SEGMENTS && left > 0; i++) {
-        struct slot *slot = slot_at(r, i);
+        struct slot *slot = &r->slots[i];
 
         left -= ml_segment_keys(slot_lock(r, slot), dict, left, now_s, &keys);
         slot_unlock(slot);
