@@ -46,11 +46,12 @@ static size_t question_name(const unsigned char *q, size_t len, char *name)
 static size_t put_answer(unsigned char *out, int family, const char *address, unsigned ttl_s)
 {
     size_t len = family == AF_INET ? 4 : 16;
-    const unsigned char head[] = {0xc0, 12, 0, family == AF_INET ? 1 : 28, 0, 1, 0, 0,
-                                  (unsigned char)(ttl_s >> 8), (unsigned char)ttl_s, 0,
-                                  (unsigned char)len};
+    /* the name is the question's, at offset 12; then type, class, TTL, length */
+    const unsigned char head[] = {0xc0, 12, 0, 0, 0, 1, 0, 0, 0, 0, 0, (unsigned char)len};
 
     memcpy(out, head, sizeof head);
+    out[3] = family == AF_INET ? 1 : 28;
+    out[9] = (unsigned char)ttl_s;
     inet_pton(family, address, out + sizeof head);
     return sizeof head + len;
 }
@@ -187,19 +188,17 @@ static bool is(struct ml_name *n, unsigned i, const char *expected)
 
 TEST(literals_are_their_own_answer_at_once)
 {
-    const char *hosts[][2] = {{"127.0.0.1", "127.0.0.1:80"},
-                              {"::1", "[::1]:80"},
-                              {"[::1]", "[::1]:80"},
-                              {"[2001:db8::7]", "[2001:db8::7]:80"},
-                              {"/run/x.sock", "/run/x.sock"},
-                              {"unix:/run/y.sock", "/run/y.sock"}};
+    const char *hosts[] = {"127.0.0.1",     "::1",         "[::1]",
+                           "[2001:db8::7]", "/run/x.sock", "unix:/run/y.sock"};
+    const char *addresses[] = {"127.0.0.1:80",     "[::1]:80",    "[::1]:80",
+                               "[2001:db8::7]:80", "/run/x.sock", "/run/y.sock"};
 
     setup();
     for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
-        struct ml_name *n = watch(hosts[i][0], 80);
+        struct ml_name *n = watch(hosts[i], 80);
 
         CHECK(state_of(n) == ML_OK);
-        CHECK(is(n, 0, hosts[i][1]) && is(n, 1, "-"));
+        CHECK(is(n, 0, addresses[i]) && is(n, 1, "-"));
         ml_name_release(&n);
         CHECK(n == NULL);
     }

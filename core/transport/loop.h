@@ -14,7 +14,7 @@ struct ml_loop;
 struct ml_loop *ml_loop_new(void);
 void ml_loop_free(struct ml_loop **loop);
 void ml_loop_run(struct ml_loop *loop);  /* until ml_loop_stop */
-void ml_loop_turn(struct ml_loop *loop); /* one turn, waits for at most one event round; for tests */
+void ml_loop_turn(struct ml_loop *loop); /* one turn: waits for one round of events */
 void ml_loop_stop(struct ml_loop *loop);
 double ml_loop_now_s(struct ml_loop *loop); /* monotonic, cached once a turn */
 struct ev_loop *ml_loop_ev(struct ml_loop *loop);

@@ -42,7 +42,7 @@ struct ml_name {
     struct ml_name *next;
     char *host; /* owned, NUL-terminated */
     int port;
-    unsigned refs; /* 0: only c-ares still has it */
+    unsigned refs;         /* 0: only c-ares still has it */
     struct ml_addr *addrs; /* owned */
     unsigned count;
     enum ml_err err; /* AGAIN until the first answer or failure */

@@ -2,7 +2,7 @@
  *
  * A name is asked for at once and again whenever its TTL ends, for as long as somebody holds it;
  * the addresses known before serve meanwhile, and stay when it fails.  /etc/hosts and search
- * domains count.  IP literals ("127.0.0.1", "[::1]") and unix paths ("unix:/path") need no query. */
+ * domains count.  IP literals ("127.0.0.1", "[::1]") and "unix:/path" need no query. */
 #ifndef ML_TRANSPORT_RESOLVER_H
 #define ML_TRANSPORT_RESOLVER_H
 

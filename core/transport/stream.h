@@ -1,4 +1,4 @@
-/* stream.h - bytes to and from one peer, whatever carries them: plain TCP, a unix socket, later TLS.
+/* stream.h - bytes to and from one peer, whatever carries them: TCP, a unix socket, later TLS.
  *
  * Non-blocking.  Reading interest is kept constant and writing is tried before it is waited for,
  * because each change of interest costs a system call.  The owner gets one callback with what
@@ -55,7 +55,8 @@ void ml_stream_want_write(struct ml_stream *s);
 /* The kernel's socket for splice, or -1 when bytes must pass through this process (TLS). */
 int ml_stream_splice_fd(const struct ml_stream *s);
 bool ml_stream_peer(const struct ml_stream *s, struct ml_addr *out); /* false for unix sockets */
-void ml_stream_shutdown(struct ml_stream *s); /* no more bytes from us */
+/* No more bytes from us. */
+void ml_stream_shutdown(struct ml_stream *s);
 /* The next close sends RST: the peer must not take what it got for complete. */
 void ml_stream_poison(struct ml_stream *s);
 void ml_stream_close(struct ml_stream **s); /* buried: safe inside a callback */
