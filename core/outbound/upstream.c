@@ -427,7 +427,7 @@ static enum next step_send(struct ml_upstream *u)
         return sent(u);
     }
     if (err != ML_RESET || broken)
-        return client_broke(u, err);
+        return client_broke(u, broken ? u->send.pipe->why : err);
     if (may_refresh(u))
         return failed(u, ML_UP_CLOSED);
     u->lost = u->readable = true; /* it may have answered before it closed */
