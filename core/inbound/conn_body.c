@@ -125,8 +125,10 @@ static enum ml_err body_read(struct ml_conn *c)
         t->body.left -= len;
         content_came(c, len);
         ml_pipe_filled(p, len);
-        if (t->body.left == 0)
+        if (t->body.left == 0) {
+            c->readable = false; /* the read was filled because we asked for no more */
             body_end(t);
+        }
     }
     return err;
 }

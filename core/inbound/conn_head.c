@@ -84,8 +84,9 @@ static void refuse(struct ml_conn *c, enum ml_err err)
     struct turn *t = c->turn;
 
     t->keep_alive = false;
-    t->body.dead = !t->body.done;
     t->ex->handler = NULL;
+    if (!t->body.done)
+        ml_conn_body_fail(c, err);
     ml_exchange_fail(t->ex, err);
 }
 
@@ -213,8 +214,10 @@ static enum verdict begin(struct ml_conn *c, size_t head_len, void (*wake)(void 
     if (err == ML_OK && !t->body.done) {
         enum verdict v = ml_conn_body_step(c);
 
-        if (v == GONE)
+        if (v == GONE) {
+            ex->handler = NULL; /* which never saw it */
             return v;
+        }
         if (ex->req.body->state == ML_PIPE_ABORTED)
             err = ex->req.body->why;
     }

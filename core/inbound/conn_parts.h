@@ -55,8 +55,8 @@ struct turn {
     struct ml_deferred wake; /* all callbacks end here: what happens in one loop turn is one write */
     bool keep_alive;         /* the request allows it */
     bool logged;
-    unsigned probes;         /* see conn_probe */
-    double probe_s;          /* when the next is due; 0: none */
+    double probe_s;          /* when to look whether a silent client is still there; 0: never */
+    bool probed;             /* something was sent that a client that is gone resets */
     struct turn_body body;
     struct turn_answer answer;
 };
@@ -70,6 +70,8 @@ struct ml_conn {
     struct ml_buf in;
     struct ml_http1_scan scan;
     double since_s; /* HEAD: idle or first byte; DRAIN, LINGER: begin */
+    double heard_s; /* LINGER: last byte */
+    size_t lingered; /* LINGER: bytes dropped */
     struct ml_address peer;
     uint32_t requests;
     uint8_t state;

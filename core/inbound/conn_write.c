@@ -66,7 +66,8 @@ const struct ml_wire ml_conn_write_wire = {wire_respond, wire_ask_body, wire_int
 
 static char *add(char *p, struct ml_str s)
 {
-    memcpy(p, s.p, s.len);
+    if (s.len > 0)
+        memcpy(p, s.p, s.len);
     return p + s.len;
 }
 
@@ -316,32 +317,29 @@ static bool fill_raw(struct turn *t)
 
     if (a->framing == ML_BODY_CLOSE) {
         a->complete = p->state == ML_PIPE_EOF;
-        return true;
+        return p->state != ML_PIPE_ABORTED;
     }
-    if (len > a->left || (p->state == ML_PIPE_EOF && len < a->left))
-        return false;
-    a->complete = len == a->left;
-    return true;
+    a->complete = len == a->left; /* an abort behind the last byte does no harm */
+    return a->complete || (p->state == ML_PIPE_OPEN && len < a->left);
 }
 
 /* Gets ready what can be written next; false: the answer can not be completed. */
 static bool fill(struct turn *t)
 {
     struct ml_pipe *p = t->ex->res.body;
+    enum ml_framing framing = t->answer.framing;
 
+    if (p != NULL && (framing == ML_BODY_LENGTH || framing == ML_BODY_CLOSE))
+        return fill_raw(t);
     if (t->answer.complete)
         return true;
-    if (p == NULL) {
+    if (p == NULL)
         fill_from_bytes(t);
-        return true;
-    }
-    if (p->state == ML_PIPE_ABORTED)
+    else if (p->state == ML_PIPE_ABORTED)
         return false;
-    if (t->answer.framing == ML_BODY_CHUNKED) {
+    else
         fill_chunk(t);
-        return true;
-    }
-    return fill_raw(t);
+    return true;
 }
 
 static struct ml_buf *body_buf(struct turn *t)

@@ -39,10 +39,11 @@ struct ml_http1_request {
     int minor;                /* HTTP/1.minor, 0 or 1 */
     struct ml_headers headers;
     enum ml_framing framing;
-    uint64_t length;          /* with ML_BODY_LENGTH */
+    uint64_t length;          /* with ML_BODY_LENGTH; "Content-Length: 0" is a length of 0 */
     bool keep_alive;          /* RFC 9112 section 9.3 */
-    bool expect_continue;     /* RFC 9110 section 10.1.1; never for HTTP/1.0 */
-    struct ml_str upgrade;    /* value of Upgrade when Connection names it, HTTP/1.1 only; else len 0 */
+    bool expect_continue;     /* RFC 9110 section 10.1.1; never for HTTP/1.0 or without a body */
+    struct ml_str upgrade;    /* value of Upgrade when Connection names it; len 0 in HTTP/1.0, when
+                               * repeated, or beside a body */
 };
 
 /* Parses head[0..len), a whole head.  Checks the request line, every field, Host (present once,
@@ -75,8 +76,7 @@ enum ml_err ml_http1_parse_response(const char *head, size_t len, struct ml_str 
 
 struct ml_http1_chunks { /* zero-initialised before the first byte of a body */
     uint64_t left;       /* data bytes of this chunk still to come */
-    uint32_t overhead;   /* bytes of size lines and trailers since the last credit */
-    uint32_t line;       /* bytes of the current line */
+    uint32_t overhead;   /* bytes of extensions and trailers that data has not paid for */
     uint8_t state;
     uint8_t digits;
 };

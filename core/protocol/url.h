@@ -6,9 +6,12 @@
  *   - runs of '/' become one '/';
  *   - "%2f", "%5c", "\", "%00", other escaped control characters and invalid escapes: ML_BAD_PATH
  *     ("%2f" may be allowed per listener, it then stays an escape and never separates segments);
- *   - ";" stays what it is, but a dot segment with parameters ("..;x") is ML_BAD_PATH;
+ *   - overlong UTF-8 in escapes ("%c0%ae"): ML_BAD_PATH;
+ *   - ";" stays what it is, but parameters behind nothing or behind dots (";x", "..;x") are
+ *     ML_BAD_PATH: an origin that strips them would see another path;
  *   - raw bytes outside the URI grammar, a fragment: ML_BAD_TARGET.
- * The query is checked for illegal bytes and else left as sent. */
+ * The query is checked for illegal bytes and broken escapes and else left as sent; "[" and "]", which
+ * browsers send raw, may be in it.  What is in normal form already is not copied. */
 #ifndef ML_PROTOCOL_URL_H
 #define ML_PROTOCOL_URL_H
 
@@ -41,13 +44,15 @@ struct ml_authority {
 };
 /* A Host field or the authority of a target: reg-name, IPv4 or [IPv6], optional port. */
 enum ml_err ml_url_authority(struct ml_str text, struct ml_arena *arena, struct ml_authority *out);
+/* Would ml_url_authority take it? */
+bool ml_url_authority_ok(struct ml_str text);
 
 /* Decodes %XX (and '+' as a space when form is true).  Invalid escapes are kept as they are. */
 struct ml_str ml_url_decode(struct ml_str text, bool form, struct ml_arena *arena);
 /* Escapes everything but unreserved characters. */
 struct ml_str ml_url_encode(struct ml_str text, struct ml_arena *arena);
 
-/* Normalises a path that a script sets; the same rules as for a request. */
+/* Normalises a path that a script sets; the same rules as for a request.  *out is a copy. */
 enum ml_err ml_url_path(struct ml_str path, const struct ml_url_policy *policy,
                         struct ml_arena *arena, struct ml_str *out);
 

@@ -5,7 +5,7 @@
 #include "script/generation.h"
 #include "script/task.h"
 
-/* Pushes the table `core` on L with everything lua/moonlatch/*.lua builds on:
+/* Pushes the table `core` on L with everything the Lua files in lua/moonlatch build on:
  *   core.response(status, body, headers) core.error(status, code, message) core.redirect(url, status)
  *   core.forward(req, group_index_or_name, opts) -> res    waits for the upstream's head
  *   core.responded(req) -> res or nil        the response that next() left in the exchange

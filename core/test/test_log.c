@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -169,6 +170,21 @@ TEST(a_full_pipe_does_not_block_and_drops_are_counted)
 
     CHECK(pipe(ends) == 0);
     check_full_pipe(ends[0], ends[1]);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+/* As for a user who may not open the pipe of another: here there is no descriptor left for it. */
+TEST(a_full_pipe_that_cannot_be_opened_again_does_not_block_either)
+{
+    struct rlimit old, none;
+    int ends[2];
+
+    CHECK(pipe(ends) == 0 && getrlimit(RLIMIT_NOFILE, &old) == 0);
+    none = (struct rlimit){0, old.rlim_max};
+    CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    check_full_pipe(ends[0], ends[1]);
+    CHECK(setrlimit(RLIMIT_NOFILE, &old) == 0);
     close(ends[0]);
     close(ends[1]);
 }

@@ -1,0 +1,195 @@
+/* listener.c - accepts clients of one port and backs off instead of spinning.
+ *
+ * When descriptors run out, accept fails and the socket stays readable: listening rests for a
+ * moment.  A client beyond the limit of connections is told so.  A listener that was freed lives
+ * until its last connection has ended. */
+#include "inbound/listener.h"
+
+#include "inbound/conn.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { ACCEPT_BATCH = 64 };
+static const double BACK_OFF_S = 0.1;
+
+struct ml_listener {
+    struct ml_port port; /* first: empty() gets its address */
+    struct ml_listener *next, **link;
+    ev_io watcher;
+    struct ml_timer rest; /* until accepting goes on */
+    bool stopped, freed;
+};
+
+void ml_listener_defaults(struct ml_listener_conf *conf)
+{
+    *conf = (struct ml_listener_conf){
+        .host = ML_STR("0.0.0.0"),
+        .limits = {.line_max = 16384, .head_max = 32768, .fields_max = 100},
+        .body_max = 16 << 20,
+        .header_timeout = 10,
+        .body_timeout = 30,
+        .idle_timeout = 75,
+        .send_timeout = 30,
+        .body_rate_min = 50,
+        .connections_max = 16384,
+    };
+}
+
+/* ---- accepting ---- */
+
+/* Says 503 as far as that goes without waiting. */
+static void turn_away(int fd)
+{
+    static const char answer[] = "HTTP/1.1 503 Service Unavailable\r\n"
+                                 "Content-Type: application/json\r\n"
+                                 "Content-Length: 59\r\n"
+                                 "Retry-After: 1\r\n"
+                                 "Connection: close\r\n\r\n"
+                                 "{\"error\":\"overload\",\"message\":\"the gateway is overloaded\"}\n";
+    char unread[4096];
+
+    (void)!send(fd, answer, sizeof answer - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    (void)shutdown(fd, SHUT_WR);
+    (void)!recv(fd, unread, sizeof unread, MSG_DONTWAIT); /* unread input would become a reset */
+    close(fd);
+}
+
+static void take_in(struct ml_listener *l, int fd, const struct ml_addr *addr)
+{
+    struct ml_inbound *in = l->port.in;
+    struct ml_address peer = ml_address_of(addr);
+    struct ml_stream *stream;
+
+    if (in->connections >= l->port.conf->connections_max) {
+        turn_away(fd);
+        return;
+    }
+    stream = ml_stream_new(in->loop, fd);
+    ml_conn_new(&l->port, &stream, &peer);
+}
+
+static void back_off(struct ml_listener *l)
+{
+    ev_io_stop(ml_loop_ev(l->port.in->loop), &l->watcher);
+    ml_timer_set(&l->rest, BACK_OFF_S);
+}
+
+static void on_rested(void *ctx)
+{
+    struct ml_listener *l = ctx;
+
+    if (!l->stopped)
+        ev_io_start(ml_loop_ev(l->port.in->loop), &l->watcher);
+}
+
+static void on_client(struct ev_loop *ev, ev_io *w, int events)
+{
+    struct ml_listener *l = w->data;
+
+    (void)ev;
+    (void)events;
+    for (int left = ACCEPT_BATCH; left > 0; left--) {
+        struct ml_addr addr = {.len = sizeof addr.storage};
+        int fd = accept4(w->fd, &addr.sa, &addr.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+        if (fd >= 0) {
+            take_in(l, fd, &addr);
+        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            return;
+        } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            back_off(l);
+            return;
+        } /* else that client is gone already (accept(2)): the next one */
+    }
+}
+
+/* ---- life ---- */
+
+static void listener_bury(struct ml_listener *l)
+{
+    *l->link = l->next;
+    if (l->next != NULL)
+        l->next->link = l->link;
+    ml_timer_drop(&l->rest);
+    ml_loop_bury(l->port.in->loop, free, l);
+}
+
+static void on_empty(struct ml_port *port)
+{
+    struct ml_listener *l = (struct ml_listener *)port;
+
+    if (l->freed)
+        listener_bury(l);
+}
+
+struct ml_listener *ml_listener_new(struct ml_inbound *in, int fd,
+                                    const struct ml_listener_conf *conf)
+{
+    struct ml_listener *l = calloc(1, sizeof *l);
+
+    if (l == NULL)
+        abort();
+    l->port = (struct ml_port){.in = in, .conf = conf, .empty = on_empty};
+    l->next = in->listeners;
+    l->link = &in->listeners;
+    if (l->next != NULL)
+        l->next->link = &l->next;
+    in->listeners = l;
+    ml_timer_init(&l->rest, in->loop, on_rested, l);
+    ev_io_init(&l->watcher, on_client, fd, EV_READ);
+    l->watcher.data = l;
+    ev_io_start(ml_loop_ev(in->loop), &l->watcher);
+    return l;
+}
+
+void ml_listener_configure(struct ml_listener *l, const struct ml_listener_conf *conf)
+{
+    l->port.conf = conf;
+}
+
+void ml_listener_stop(struct ml_listener *l)
+{
+    l->stopped = true;
+    ml_timer_stop(&l->rest);
+    ev_io_stop(ml_loop_ev(l->port.in->loop), &l->watcher);
+}
+
+void ml_listener_free(struct ml_listener **lp)
+{
+    struct ml_listener *l = *lp;
+
+    if (l == NULL)
+        return;
+    *lp = NULL;
+    ml_listener_stop(l);
+    l->port.closing = true;
+    ml_conn_close_idle(&l->port);
+    l->freed = true;
+    if (l->port.conns == NULL)
+        listener_bury(l);
+}
+
+/* ---- all listeners of a worker ---- */
+
+void ml_inbound_drain(struct ml_inbound *in)
+{
+    struct ml_listener *next;
+
+    in->draining = true;
+    for (struct ml_listener *l = in->listeners; l != NULL; l = next) {
+        next = l->next;
+        ml_conn_close_idle(&l->port);
+    }
+}
+
+void ml_inbound_abort(struct ml_inbound *in)
+{
+    struct ml_listener *next;
+
+    for (struct ml_listener *l = in->listeners; l != NULL; l = next) {
+        next = l->next;
+        ml_conn_close_all(&l->port);
+    }
+}

@@ -1,0 +1,210 @@
+/* headers.c - a growing array of fields.
+ *
+ * A name is recognised by its length and one of its bytes, which leave one candidate at most; only
+ * that one is compared.  The fields are few, so looking one up is a walk over their ids. */
+#include "protocol/headers.h"
+
+#include "protocol/chars.h"
+
+#include <assert.h>
+
+enum { FIRST_CAP = 24 };
+
+static const struct ml_str names[ML_H_COUNT] = {
+    [ML_H_OTHER] = {"", 0},
+#define X(id, name) [ML_H_##id] = {name, sizeof(name) - 1},
+    ML_HEADER_TABLE(X)
+#undef X
+};
+
+static enum ml_header_id either(bool is_first, enum ml_header_id first, enum ml_header_id second)
+{
+    return is_first ? first : second;
+}
+
+/* The only known name of that length that can begin with (or have) that byte. */
+static enum ml_header_id candidate_short(size_t len, char first)
+{
+    switch (len) {
+    case 2:
+        return ML_H_TE;
+    case 3:
+        return ML_H_VIA;
+    case 4:
+        return either(first == 'h', ML_H_HOST, ML_H_DATE);
+    case 5:
+        return ML_H_PROXY;
+    case 6:
+        return first == 's' ? ML_H_SERVER : either(first == 'c', ML_H_COOKIE, ML_H_EXPECT);
+    case 7:
+        return either(first == 't', ML_H_TRAILER, ML_H_UPGRADE);
+    case 9:
+        return either(first == 'x', ML_H_X_REAL_IP, ML_H_FORWARDED);
+    default:
+        return ML_H_OTHER;
+    }
+}
+
+static enum ml_header_id candidate_long(struct ml_str name, char first)
+{
+    switch (name.len) {
+    case 10:
+        return first == 's' ? ML_H_SET_COOKIE
+                            : either(first == 'c', ML_H_CONNECTION, ML_H_KEEP_ALIVE);
+    case 12:
+        return first == 'c' ? ML_H_CONTENT_TYPE
+                            : either(first == 'x', ML_H_X_REQUEST_ID, ML_H_MAX_FORWARDS);
+    case 13:
+        return ML_H_AUTHORIZATION;
+    case 14:
+        return either(first == 'c', ML_H_CONTENT_LENGTH, ML_H_HTTP2_SETTINGS);
+    case 15:
+        return ML_H_X_FORWARDED_FOR;
+    case 16:
+        if (first == 'p')
+            return ML_H_PROXY_CONNECTION;
+        return either((name.p[12] | 0x20) == 'h', ML_H_X_FORWARDED_HOST, ML_H_X_FORWARDED_PORT);
+    case 17:
+        return either(first == 't', ML_H_TRANSFER_ENCODING, ML_H_X_FORWARDED_PROTO);
+    case 18:
+        return ML_H_PROXY_AUTHENTICATE;
+    case 19:
+        return ML_H_PROXY_AUTHORIZATION;
+    default:
+        return ML_H_OTHER;
+    }
+}
+
+enum ml_header_id ml_header_id(struct ml_str name)
+{
+    enum ml_header_id id;
+
+    if (name.len < 2 || name.len > 19)
+        return ML_H_OTHER;
+    id = name.len < 10 ? candidate_short(name.len, ml_lower(name.p[0]))
+                       : candidate_long(name, ml_lower(name.p[0]));
+    if (id == ML_H_OTHER || names[id].p[0] != ml_lower(name.p[0]))
+        return ML_H_OTHER;
+    return ml_str_ieq(names[id], name) ? id : ML_H_OTHER;
+}
+
+static bool is_named(const struct ml_field *f, enum ml_header_id id, struct ml_str name)
+{
+    return f->id == id && (id != ML_H_OTHER || ml_str_ieq(f->name, name));
+}
+
+/* The first field from index on that has the name (id says which known name it is). */
+static struct ml_field *find_from(const struct ml_headers *h, uint32_t index, enum ml_header_id id,
+                                  struct ml_str name)
+{
+    for (uint32_t i = index; i < h->count; i++)
+        if (is_named(&h->v[i], id, name))
+            return &h->v[i];
+    return NULL;
+}
+
+struct ml_field *ml_headers_get(const struct ml_headers *h, enum ml_header_id id)
+{
+    assert(id != ML_H_OTHER);
+    return find_from(h, 0, id, ML_STR_NONE);
+}
+
+struct ml_field *ml_headers_find(const struct ml_headers *h, struct ml_str name)
+{
+    return find_from(h, 0, ml_header_id(name), name);
+}
+
+struct ml_field *ml_headers_next(const struct ml_headers *h, const struct ml_field *f)
+{
+    return find_from(h, (uint32_t)(f - h->v) + 1, f->id, f->name);
+}
+
+static void grow(struct ml_headers *h, struct ml_arena *arena)
+{
+    uint32_t cap = h->cap > 0 ? h->cap * 2 : FIRST_CAP;
+    struct ml_field *v = ml_arena_alloc(arena, cap * sizeof *v);
+
+    if (h->count > 0)
+        memcpy(v, h->v, h->count * sizeof *v);
+    h->v = v;
+    h->cap = cap;
+}
+
+void ml_headers_add(struct ml_headers *h, struct ml_arena *arena, struct ml_str name,
+                    struct ml_str value)
+{
+    if (h->count == h->cap)
+        grow(h, arena);
+    h->v[h->count++] = (struct ml_field){name, value, ml_header_id(name)};
+}
+
+/* Removes the fields of that name from index on. */
+static uint32_t remove_from(struct ml_headers *h, uint32_t index, struct ml_str name)
+{
+    enum ml_header_id id = ml_header_id(name);
+    uint32_t kept = index, removed;
+
+    for (uint32_t i = index; i < h->count; i++)
+        if (!is_named(&h->v[i], id, name))
+            h->v[kept++] = h->v[i];
+    removed = h->count - kept;
+    h->count = kept;
+    return removed;
+}
+
+void ml_headers_set(struct ml_headers *h, struct ml_arena *arena, struct ml_str name,
+                    struct ml_str value)
+{
+    struct ml_field *f = ml_headers_find(h, name);
+
+    if (f == NULL) {
+        ml_headers_add(h, arena, name, value);
+        return;
+    }
+    f->name = name;
+    f->value = value;
+    remove_from(h, (uint32_t)(f - h->v) + 1, name);
+}
+
+uint32_t ml_headers_remove(struct ml_headers *h, struct ml_str name)
+{
+    return remove_from(h, 0, name);
+}
+
+bool ml_header_name_ok(struct ml_str name)
+{
+    return name.len > 0 && ml_chars_skip_token(name.p, name.p + name.len) == name.p + name.len;
+}
+
+bool ml_header_value_ok(struct ml_str value)
+{
+    return value.len == 0 ||
+           ml_chars_find_control(value.p, value.p + value.len) == value.p + value.len;
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+bool ml_list_next(struct ml_str *rest, struct ml_str *element)
+{
+    while (rest->len > 0) {
+        const char *comma = memchr(rest->p, ',', rest->len);
+        size_t len = comma != NULL ? (size_t)(comma - rest->p) : rest->len;
+        size_t step = comma != NULL ? len + 1 : len;
+        struct ml_str e = {rest->p, len};
+
+        rest->p += step;
+        rest->len -= step;
+        while (e.len > 0 && is_blank(e.p[0]))
+            e.p++, e.len--;
+        while (e.len > 0 && is_blank(e.p[e.len - 1]))
+            e.len--;
+        if (e.len > 0) {
+            *element = e;
+            return true;
+        }
+    }
+    return false;
+}
