@@ -6,11 +6,7 @@
 
 #include "protocol/chars.h"
 
-#include <assert.h>
-
 _Static_assert(ML_H_COUNT <= 32, "the ids of fields fit into a word");
-
-enum { VERSION_LEN = 8 };
 
 enum ml_err ml_http1_fields_version(const char *p, int *minor)
 {
