@@ -93,8 +93,8 @@ static bool element_parse(struct ml_str e, struct ml_address *out)
 
     if (e.len > 2 && e.p[0] == '[') {
         end = memchr(e.p, ']', e.len);
-        return end != NULL && ml_address_parse((struct ml_str){e.p + 1, (size_t)(end - e.p - 1)},
-                                               out);
+        return end != NULL &&
+               ml_address_parse((struct ml_str){e.p + 1, (size_t)(end - e.p - 1)}, out);
     }
     end = memchr(e.p, ':', e.len);
     if (end != NULL && memchr(end + 1, ':', e.len - (size_t)(end + 1 - e.p)) == NULL)

@@ -29,8 +29,7 @@ bool ml_cidr_parse(struct ml_str text, struct ml_cidr *out)
 
     if (!ml_address_parse(host, &a))
         return false;
-    if (slash != NULL &&
-        !bits_parse((struct ml_str){slash + 1, text.len - host.len - 1}, &bits))
+    if (slash != NULL && !bits_parse((struct ml_str){slash + 1, text.len - host.len - 1}, &bits))
         return false;
     if (bits > max)
         return false;

@@ -77,8 +77,7 @@ static void feed_chunked(struct ml_conn *c)
     struct ml_buf *trailers = p != NULL && t->conf->trailers_pass ? &p->trailers : NULL;
     struct ml_str data = ML_STR_NONE;
     size_t used = 0;
-    enum ml_err err =
-        ml_http1_dechunk(&t->body.chunks, ml_buf_str(&c->in), &used, &data, trailers);
+    enum ml_err err = ml_http1_dechunk(&t->body.chunks, ml_buf_str(&c->in), &used, &data, trailers);
 
     if (err != ML_OK && err != ML_AGAIN) {
         ml_conn_body_fail(c, err);

@@ -9,41 +9,42 @@
 
 #include "inbound/conn.h"
 
-enum { /* bytes */
-    CONN_READ = 16384,         /* of one read that does not go into a body pipe */
-    CONN_DRAIN_MAX = 256 << 10 /* of a body nobody wants, read so that the connection can go on */
+enum {                    /* bytes */
+       CONN_READ = 16384, /* of one read that does not go into a body pipe */
+       CONN_DRAIN_MAX =
+           256 << 10 /* of a body nobody wants, read so that the connection can go on */
 };
 
 enum conn_state { CONN_HEAD, CONN_RUN, CONN_WRITE, CONN_DRAIN, CONN_LINGER, CONN_CLOSED };
 
-enum verdict { /* of a step */
-    WAIT,     /* an event must come first */
-    MORE,     /* go on */
-    GONE,     /* the client is gone or must go, for c->why */
-    ANSWERED  /* the answer was written whole */
+enum verdict {          /* of a step */
+               WAIT,    /* an event must come first */
+               MORE,    /* go on */
+               GONE,    /* the client is gone or must go, for c->why */
+               ANSWERED /* the answer was written whole */
 };
 
-struct turn_body { /* of the request */
+struct turn_body {           /* of the request */
     enum ml_framing framing; /* CLOSE: a tunnel */
     uint64_t left;           /* with LENGTH */
     struct ml_http1_chunks chunks;
-    bool done;    /* all of it was read */
-    bool dead;    /* it can not or will not be read to its end: the connection can not go on */
-    bool expect;  /* the client waits for 100 Continue */
+    bool done;   /* all of it was read */
+    bool dead;   /* it can not or will not be read to its end: the connection can not go on */
+    bool expect; /* the client waits for 100 Continue */
     uint64_t raw, dropped; /* bytes of it that came, with framing; those that nobody wanted */
-    double seen_s;  /* last progress */
-    double begin_s; /* for the least rate; moves on by the time the consumer made us wait */
-    double full_s;  /* since when the consumer makes us wait; 0: it does not */
+    double seen_s;         /* last progress */
+    double begin_s;        /* for the least rate; moves on by the time the consumer made us wait */
+    double full_s;         /* since when the consumer makes us wait; 0: it does not */
 };
 
 struct turn_answer {
     struct ml_buf out;    /* heads and framing, ahead of the body */
     struct ml_buf flight; /* body bytes that are no longer in the pipe */
     enum ml_framing framing;
-    uint64_t left;     /* with LENGTH, of the body */
-    size_t taken;      /* of res.bytes */
-    bool complete;     /* everything is in out and flight */
-    bool blocked;      /* the kernel took no more; WRITE readiness will come */
+    uint64_t left; /* with LENGTH, of the body */
+    size_t taken;  /* of res.bytes */
+    bool complete; /* everything is in out and flight */
+    bool blocked;  /* the kernel took no more; WRITE readiness will come */
     bool keep_alive;
     bool begun;        /* a byte of it was written */
     double progress_s; /* last time the peer took something */
@@ -52,11 +53,12 @@ struct turn_answer {
 struct turn {
     struct ml_exchange *ex;
     const struct ml_listener_conf *conf;
-    struct ml_deferred wake; /* all callbacks end here: what happens in one loop turn is one write */
-    bool keep_alive;         /* the request allows it */
+    struct ml_deferred
+        wake;        /* all callbacks end here: what happens in one loop turn is one write */
+    bool keep_alive; /* the request allows it */
     bool logged;
-    double probe_s;          /* when to look whether a silent client is still there; 0: never */
-    bool probed;             /* something was sent that a client that is gone resets */
+    double probe_s; /* when to look whether a silent client is still there; 0: never */
+    bool probed;    /* something was sent that a client that is gone resets */
     struct turn_body body;
     struct turn_answer answer;
 };
@@ -69,8 +71,8 @@ struct ml_conn {
     struct ml_timer timer;    /* the only one */
     struct ml_buf in;
     struct ml_http1_scan scan;
-    double since_s; /* HEAD: idle or first byte; DRAIN, LINGER: begin */
-    double heard_s; /* LINGER: last byte */
+    double since_s;  /* HEAD: idle or first byte; DRAIN, LINGER: begin */
+    double heard_s;  /* LINGER: last byte */
     size_t lingered; /* LINGER: bytes dropped */
     struct ml_address peer;
     uint32_t requests;
@@ -101,7 +103,8 @@ static inline void conn_turn_wake(void *turn) /* callback of the pipes */
     ml_loop_defer(t->ex->loop, &t->wake);
 }
 
-/* Reads once into buf, when that will progress.  ML_AGAIN: an event must come; EOF is remembered. */
+/* Reads once into buf, when that will progress.  ML_AGAIN: an event must come; EOF is remembered.
+ */
 static inline enum ml_err conn_read(struct ml_conn *c, struct ml_buf *buf, size_t max)
 {
     enum ml_err err;

@@ -235,7 +235,8 @@ void ml_conn_write_begin(struct ml_conn *c)
     struct ml_pipe *body = t->ex->res.body;
 
     if (body != NULL && body->state == ML_PIPE_ABORTED) {
-        ml_exchange_error_response(t->ex, body->why); /* nothing was sent: a plain error still can */
+        ml_exchange_error_response(t->ex,
+                                   body->why); /* nothing was sent: a plain error still can */
         body = NULL;
     }
     choose_framing(t);

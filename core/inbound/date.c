@@ -22,8 +22,8 @@ static void format(int64_t second)
 
     gmtime_r(&t, &tm);
     snprintf(now.http, sizeof now.http, "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT",
-             day + 3 * tm.tm_wday, tm.tm_mday, month + 3 * tm.tm_mon, tm.tm_year + 1900,
-             tm.tm_hour, tm.tm_min, tm.tm_sec);
+             day + 3 * tm.tm_wday, tm.tm_mday, month + 3 * tm.tm_mon, tm.tm_year + 1900, tm.tm_hour,
+             tm.tm_min, tm.tm_sec);
     snprintf(now.rfc3339, sizeof now.rfc3339, "%04d-%02d-%02dT%02d:%02d:%02d.000Z",
              tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
     now.second = second;

@@ -64,8 +64,7 @@ void ml_exchange_error_response(struct ml_exchange *ex, enum ml_err why)
     ex->res.bytes = ml_arena_dup(ex->arena, ml_buf_str(&json));
     ex->res.from = ML_FROM_CORE;
     ex->notes.why = why;
-    ml_headers_add(&ex->res.headers, ex->arena, ML_STR("Content-Type"),
-                   ML_STR("application/json"));
+    ml_headers_add(&ex->res.headers, ex->arena, ML_STR("Content-Type"), ML_STR("application/json"));
     ml_buf_release(&json);
 }
 

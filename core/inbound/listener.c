@@ -42,12 +42,13 @@ void ml_listener_defaults(struct ml_listener_conf *conf)
 /* Says 503 as far as that goes without waiting. */
 static void turn_away(int fd)
 {
-    static const char answer[] = "HTTP/1.1 503 Service Unavailable\r\n"
-                                 "Content-Type: application/json\r\n"
-                                 "Content-Length: 59\r\n"
-                                 "Retry-After: 1\r\n"
-                                 "Connection: close\r\n\r\n"
-                                 "{\"error\":\"overload\",\"message\":\"the gateway is overloaded\"}\n";
+    static const char answer[] =
+        "HTTP/1.1 503 Service Unavailable\r\n"
+        "Content-Type: application/json\r\n"
+        "Content-Length: 59\r\n"
+        "Retry-After: 1\r\n"
+        "Connection: close\r\n\r\n"
+        "{\"error\":\"overload\",\"message\":\"the gateway is overloaded\"}\n";
     char unread[4096];
 
     (void)!send(fd, answer, sizeof answer - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
