@@ -1,0 +1,470 @@
+/* load.c - the functions behind gw.settings, gw.listen, gw.upstream and gw.route.
+ *
+ *   core.files() -> names          core.source(name) -> text or nil   core.embedded(name) -> text
+ * or nil core.getenv(name)              core.compile(text, name, env) -> function or nil, message
+ *   core.settings(t)               core.listener(t) -> refusal        core.group(t) -> refusal
+ *   core.route(t) -> index or nil, refusal, index of the duplicate    core.chain(index or nil, fn)
+ *   core.warn(text)                core.site_dir() -> path
+ *
+ * A refusal is a sentence, nil is consent. */
+#include "script/load.h"
+
+#include "script/embed.h"
+#include "script/handle.h"
+
+#include <lauxlib.h>
+#include <math.h>
+#include <stdlib.h>
+
+static struct ml_load *load_of(lua_State *L)
+{
+    struct ml_load *load = lua_touserdata(L, lua_upvalueindex(1));
+
+    if (load->done)
+        luaL_error(L, "this function is for loading a site: it can not be called any more");
+    return load;
+}
+
+static int refuse(lua_State *L, const char *why)
+{
+    lua_pushstring(L, why);
+    return 1;
+}
+
+/* ---- the fields of an options table at index 1 ---- */
+
+static struct ml_str text_field(lua_State *L, struct ml_arena *arena, const char *name,
+                                struct ml_str def)
+{
+    struct ml_str s = def;
+
+    lua_getfield(L, 1, name);
+    if (!lua_isnil(L, -1))
+        s = ml_arena_dup(arena, ml_check_str(L, -1));
+    lua_pop(L, 1);
+    return s;
+}
+
+static double number_field(lua_State *L, const char *name, double def)
+{
+    double n = def;
+
+    lua_getfield(L, 1, name);
+    if (!lua_isnil(L, -1))
+        n = luaL_checknumber(L, -1);
+    lua_pop(L, 1);
+    return n;
+}
+
+static bool flag_field(lua_State *L, const char *name, bool def)
+{
+    bool b = def;
+
+    lua_getfield(L, 1, name);
+    if (!lua_isnil(L, -1))
+        b = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return b;
+}
+
+/* 0 in a configuration means the default, and ~0u "none at all". */
+static unsigned count_field(lua_State *L, const char *name)
+{
+    double n = number_field(L, name, -1);
+
+    if (n < 0)
+        return 0;
+    return n == 0 ? ~0u : (unsigned)n;
+}
+
+/* Pushes the list in a field and says how long it is; 0 and nothing pushed without it. */
+static unsigned list_field(lua_State *L, const char *name)
+{
+    lua_getfield(L, 1, name);
+    if (lua_istable(L, -1))
+        return (unsigned)lua_objlen(L, -1);
+    lua_pop(L, 1);
+    return 0;
+}
+
+/* ---- settings ---- */
+
+static int set_settings(lua_State *L)
+{
+    struct ml_site *site = load_of(L)->site;
+    struct ml_settings *s = &site->settings;
+
+    luaL_checktype(L, 1, LUA_TTABLE);
+    s->workers = (unsigned)number_field(L, "workers", s->workers);
+    s->shutdown_delay = number_field(L, "shutdown_delay", s->shutdown_delay);
+    s->shutdown_timeout = number_field(L, "shutdown_timeout", s->shutdown_timeout);
+    s->script_budget_ms = number_field(L, "script_budget_ms", s->script_budget_ms);
+    s->script_memory = (uint64_t)number_field(L, "script_memory", (double)s->script_memory);
+    s->heartbeat_timeout = number_field(L, "heartbeat_timeout", s->heartbeat_timeout);
+    s->shared_memory = (uint64_t)number_field(L, "shared_memory", (double)s->shared_memory);
+    s->poll_interval = number_field(L, "poll_interval", s->poll_interval);
+    s->user = text_field(L, site->arena, "user", s->user);
+    s->access_log = text_field(L, site->arena, "access_log", s->access_log);
+    s->error_log = text_field(L, site->arena, "error_log", s->error_log);
+    s->log_level = text_field(L, site->arena, "log_level", s->log_level);
+    s->service = text_field(L, site->arena, "service", s->service);
+    return 0;
+}
+
+/* ---- listeners ---- */
+
+static const char *trusted(lua_State *L, struct ml_site *site, struct ml_listener_conf *conf)
+{
+    unsigned count = list_field(L, "trusted_proxies");
+
+    if (count == 0)
+        return NULL;
+    conf->trusted = ml_arena_alloc(site->arena, count * sizeof *conf->trusted);
+    for (unsigned i = 0; i < count; i++) {
+        lua_rawgeti(L, -1, (int)i + 1);
+        if (!ml_cidr_parse(ml_check_str(L, -1), &conf->trusted[i]))
+            return lua_pushfstring(L, "trusted_proxies: \"%s\" is no address or network",
+                                   lua_tostring(L, -1));
+        lua_pop(L, 1);
+    }
+    conf->trusted_count = count;
+    lua_pop(L, 1);
+    return NULL;
+}
+
+static void limits(lua_State *L, struct ml_listener_conf *c)
+{
+    c->limits.line_max = (size_t)number_field(L, "limit_line", (double)c->limits.line_max);
+    c->limits.head_max = (size_t)number_field(L, "limit_head", (double)c->limits.head_max);
+    c->limits.fields_max = (uint32_t)number_field(L, "limit_fields", c->limits.fields_max);
+    c->body_max = (uint64_t)number_field(L, "limit_body", (double)c->body_max);
+    c->connections_max = (unsigned)number_field(L, "limit_connections", c->connections_max);
+    c->requests_max = (unsigned)number_field(L, "limit_requests", c->requests_max);
+    c->header_timeout = number_field(L, "timeout_header", c->header_timeout);
+    c->body_timeout = number_field(L, "timeout_body", c->body_timeout);
+    c->idle_timeout = number_field(L, "timeout_idle", c->idle_timeout);
+    c->send_timeout = number_field(L, "timeout_send", c->send_timeout);
+    c->body_rate_min = number_field(L, "body_rate_min", c->body_rate_min);
+}
+
+static bool address_ok(struct ml_str host)
+{
+    struct ml_cidr cidr;
+
+    return memchr(host.p, '/', host.len) == NULL && ml_cidr_parse(host, &cidr);
+}
+
+static int add_listener(lua_State *L)
+{
+    struct ml_site *site = load_of(L)->site;
+    struct ml_listener_conf *c = &site->listeners[site->listener_count];
+    const char *wrong;
+
+    luaL_checktype(L, 1, LUA_TTABLE);
+    if (site->listener_count == ML_SITE_LISTENERS_MAX)
+        return refuse(L, "a site can have 16 listeners");
+    ml_listener_defaults(c);
+    c->host = text_field(L, site->arena, "host", ML_STR("0.0.0.0"));
+    c->port = (int)number_field(L, "port", 0);
+    if (!address_ok(c->host))
+        return refuse(L, "host must be an IPv4 or IPv6 address");
+    for (unsigned i = 0; i < site->listener_count; i++)
+        if (site->listeners[i].port == c->port && ml_str_eq(site->listeners[i].host, c->host))
+            return refuse(L, "there is a listener with this host and port already");
+    limits(L, c);
+    c->url.allow_encoded_slash = flag_field(L, "allow_encoded_slash", false);
+    c->url.keep_slashes = flag_field(L, "keep_slashes", false);
+    c->trailers_pass = flag_field(L, "trailers", false);
+    wrong = trusted(L, site, c);
+    if (wrong != NULL)
+        return refuse(L, wrong);
+    site->listener_count++;
+    return 0;
+}
+
+/* ---- upstream groups ---- */
+
+static const char *server(lua_State *L, struct ml_site *site, struct ml_server_conf *s)
+{
+    const char *wrong;
+
+    lua_getfield(L, -1, "url");
+    s->url = ml_arena_dup(site->arena, ml_check_str(L, -1));
+    lua_getfield(L, -2, "weight");
+    s->weight = lua_isnil(L, -1) ? 1 : (unsigned)luaL_checkinteger(L, -1);
+    lua_pop(L, 2);
+    wrong = ml_server_url_check(s->url);
+    return wrong == NULL ? NULL : lua_pushfstring(L, "\"%s\": %s", s->url.p, wrong);
+}
+
+static const char *servers(lua_State *L, struct ml_site *site, struct ml_group_conf *g)
+{
+    const char *wrong;
+
+    g->server_count = list_field(L, "servers");
+    if (g->server_count == 0)
+        return "an upstream needs at least one server";
+    g->servers = ml_arena_zalloc(site->arena, g->server_count * sizeof *g->servers);
+    for (unsigned i = 0; i < g->server_count; i++) {
+        lua_rawgeti(L, -1, (int)i + 1);
+        wrong = server(L, site, &g->servers[i]);
+        if (wrong != NULL)
+            return wrong;
+        for (unsigned k = 0; k < i; k++)
+            if (ml_str_eq(g->servers[k].url, g->servers[i].url))
+                return lua_pushfstring(L, "\"%s\" is given twice", g->servers[i].url.p);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    return NULL;
+}
+
+static enum ml_balance balance_field(lua_State *L)
+{
+    static const char *const names[] = {"round_robin", "least_conn", "hash", "p2c", NULL};
+    int choice;
+
+    lua_getfield(L, 1, "balance");
+    choice = luaL_checkoption(L, -1, "round_robin", names);
+    lua_pop(L, 1);
+    return (enum ml_balance)choice;
+}
+
+static void group_times(lua_State *L, struct ml_group_conf *g)
+{
+    g->connect_timeout = number_field(L, "connect_timeout", 0);
+    g->first_byte_timeout = number_field(L, "first_byte_timeout", 0);
+    g->read_timeout = number_field(L, "read_timeout", 0);
+    g->send_timeout = number_field(L, "send_timeout", 0);
+    g->total_timeout = number_field(L, "total_timeout", 0);
+    g->keepalive = count_field(L, "keepalive");
+    g->keepalive_timeout = number_field(L, "keepalive_timeout", 0);
+    g->max_fails = count_field(L, "max_fails");
+    g->fail_timeout = number_field(L, "fail_timeout", 0);
+    g->retries = count_field(L, "retries");
+}
+
+static int add_group(lua_State *L)
+{
+    struct ml_site *site = load_of(L)->site;
+    struct ml_group_conf *g = &site->groups[site->group_count];
+    const char *wrong;
+
+    luaL_checktype(L, 1, LUA_TTABLE);
+    if (site->group_count == ML_SITE_GROUPS_MAX)
+        return refuse(L, "a site can have 512 upstreams");
+    *g = (struct ml_group_conf){.balance = balance_field(L)};
+    g->name = text_field(L, site->arena, "name", ML_STR(""));
+    group_times(L, g);
+    g->preserve_host = flag_field(L, "preserve_host", false);
+    g->via_off = !flag_field(L, "via", true);
+    g->limits.head_max = (size_t)number_field(L, "limit_head", 0);
+    g->limits.fields_max = (uint32_t)number_field(L, "limit_fields", 0);
+    wrong = servers(L, site, g);
+    if (wrong != NULL)
+        return refuse(L, wrong);
+    site->group_count++;
+    return 0;
+}
+
+/* ---- routes ---- */
+
+static unsigned conditions(lua_State *L, struct ml_arena *arena, struct ml_route_condition **out)
+{
+    unsigned count = list_field(L, "conditions");
+
+    if (count == 0)
+        return 0;
+    *out = ml_arena_zalloc(arena, count * sizeof **out);
+    for (unsigned i = 0; i < count; i++) {
+        struct ml_route_condition *c = &(*out)[i];
+
+        lua_rawgeti(L, -1, (int)i + 1);
+        lua_getfield(L, -1, "query");
+        c->query = lua_toboolean(L, -1);
+        lua_getfield(L, -2, "name");
+        c->name = ml_arena_dup(arena, ml_check_str(L, -1));
+        lua_getfield(L, -3, "value");
+        c->value = lua_isnil(L, -1) ? ML_STR_NONE : ml_arena_dup(arena, ml_check_str(L, -1));
+        lua_pop(L, 4);
+    }
+    lua_pop(L, 1);
+    return count;
+}
+
+static void grow_chains(struct ml_load *load)
+{
+    if (load->chain_count < load->chain_cap)
+        return;
+    load->chain_cap = load->chain_cap > 0 ? load->chain_cap * 2 : 64;
+    load->chains = realloc(load->chains, load->chain_cap * sizeof *load->chains);
+    if (load->chains == NULL)
+        abort();
+}
+
+static int add_route(lua_State *L)
+{
+    struct ml_load *load = load_of(L);
+    struct ml_arena *arena = load->site->arena;
+    struct ml_route_condition *list = NULL;
+    struct ml_str method, pattern, host;
+    struct ml_buf why = {0};
+    unsigned count;
+    int twin = -1;
+    enum ml_err err;
+
+    luaL_checktype(L, 1, LUA_TTABLE);
+    method = text_field(L, arena, "method", ML_STR("*"));
+    pattern = text_field(L, arena, "pattern", ML_STR(""));
+    host = text_field(L, arena, "host", ML_STR(""));
+    count = conditions(L, arena, &list);
+    err = ml_router_add(load->router, method, pattern, host, list, count, (int)load->chain_count,
+                        &twin, &why);
+    if (err == ML_OK) {
+        grow_chains(load);
+        load->chains[load->chain_count] = LUA_NOREF;
+        lua_pushinteger(L, (lua_Integer)load->chain_count++);
+        return 1;
+    }
+    lua_pushnil(L);
+    ml_push_str(L, ml_buf_str(&why));
+    lua_pushinteger(L, twin);
+    ml_buf_release(&why);
+    return 3;
+}
+
+static int set_chain(lua_State *L)
+{
+    struct ml_load *load = load_of(L);
+    unsigned index;
+
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_settop(L, 2);
+    if (lua_isnil(L, 1)) {
+        load->fallback = luaL_ref(L, LUA_REGISTRYINDEX);
+        return 0;
+    }
+    index = (unsigned)luaL_checkinteger(L, 1);
+    luaL_argcheck(L, index < load->chain_count, 1, "no such route");
+    load->chains[index] = luaL_ref(L, LUA_REGISTRYINDEX);
+    return 0;
+}
+
+/* ---- sources ---- */
+
+static int list_files(lua_State *L)
+{
+    struct ml_snapshot *s = load_of(L)->snapshot;
+    unsigned count = ml_snapshot_count(s);
+
+    lua_createtable(L, (int)count, 0);
+    for (unsigned i = 0; i < count; i++) {
+        ml_push_str(L, ml_snapshot_name(s, i));
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    return 1;
+}
+
+static int push_source(lua_State *L)
+{
+    struct ml_str bytes;
+
+    if (!ml_snapshot_find(load_of(L)->snapshot, ml_check_str(L, 1), &bytes))
+        return 0;
+    ml_push_str(L, bytes);
+    return 1;
+}
+
+bool ml_load_embedded(const char *name, struct ml_str *text)
+{
+    for (unsigned i = 0; i < ml_embed_count; i++)
+        if (strcmp(ml_embed_files[i].name, name) == 0) {
+            *text = (struct ml_str){ml_embed_files[i].bytes, ml_embed_files[i].len};
+            return true;
+        }
+    return false;
+}
+
+static int push_embedded(lua_State *L)
+{
+    struct ml_str text;
+
+    if (!ml_load_embedded(luaL_checkstring(L, 1), &text))
+        return 0;
+    ml_push_str(L, text);
+    return 1;
+}
+
+/* Text only: bytecode can break the virtual machine. */
+static int compile(lua_State *L)
+{
+    struct ml_str text = ml_check_str(L, 1);
+    const char *name = luaL_checkstring(L, 2);
+
+    if (luaL_loadbufferx(L, text.p, text.len, name, "t") != 0) {
+        lua_pushnil(L);
+        lua_insert(L, -2);
+        return 2;
+    }
+    if (lua_istable(L, 3)) {
+        lua_pushvalue(L, 3);
+        lua_setfenv(L, -2);
+    }
+    return 1;
+}
+
+static int push_env(lua_State *L)
+{
+    lua_pushstring(L, getenv(luaL_checkstring(L, 1)));
+    return 1;
+}
+
+static int warn(lua_State *L)
+{
+    struct ml_load *load = load_of(L);
+
+    ml_buf_append(&load->warnings, ml_check_str(L, 1));
+    ml_buf_append(&load->warnings, ML_STR("\n"));
+    return 0;
+}
+
+static int site_dir(lua_State *L)
+{
+    lua_pushstring(L, ml_snapshot_dir(load_of(L)->snapshot));
+    return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"files", list_files},
+    {"source", push_source},
+    {"embedded", push_embedded},
+    {"compile", compile},
+    {"getenv", push_env},
+    {"settings", set_settings},
+    {"listener", add_listener},
+    {"group", add_group},
+    {"route", add_route},
+    {"chain", set_chain},
+    {"warn", warn},
+    {"site_dir", site_dir},
+    {NULL, NULL},
+};
+
+void ml_load_open(lua_State *L, struct ml_load *load)
+{
+    load->fallback = LUA_NOREF;
+    for (const luaL_Reg *f = functions; f->name != NULL; f++) {
+        lua_pushlightuserdata(L, load);
+        lua_pushcclosure(L, f->func, 1);
+        lua_setfield(L, -2, f->name);
+    }
+}
+
+void ml_load_free(struct ml_load *load)
+{
+    ml_router_free(&load->router);
+    ml_site_free(&load->site);
+    ml_buf_release(&load->warnings);
+    free(load->chains);
+    load->chains = NULL;
+}

@@ -1,0 +1,52 @@
+/* vm.c - the counting allocator around LuaJIT's own. */
+#include "script/vm.h"
+
+#include <lauxlib.h>
+#include <lualib.h>
+#include <stdlib.h>
+
+static void *counted(void *ud, void *p, size_t old_len, size_t new_len)
+{
+    struct ml_vm *vm = ud;
+    void *q;
+
+    if (new_len > old_len && new_len - old_len > vm->cap - vm->used)
+        return NULL;
+    q = vm->alloc(vm->alloc_ud, p, old_len, new_len);
+    if (q != NULL || new_len == 0)
+        vm->used = vm->used - old_len + new_len;
+    return q;
+}
+
+void ml_vm_open(struct ml_vm *vm, size_t cap)
+{
+    *vm = (struct ml_vm){.L = luaL_newstate(), .cap = cap};
+    if (vm->L == NULL)
+        abort();
+    luaL_openlibs(vm->L);
+    vm->used =
+        (size_t)lua_gc(vm->L, LUA_GCCOUNT, 0) * 1024 + (size_t)lua_gc(vm->L, LUA_GCCOUNTB, 0);
+    if (vm->cap < vm->used)
+        vm->cap = vm->used;
+    vm->alloc = lua_getallocf(vm->L, &vm->alloc_ud);
+    lua_setallocf(vm->L, counted, vm);
+}
+
+void ml_vm_close(struct ml_vm *vm)
+{
+    if (vm->L == NULL)
+        return;
+    lua_setallocf(vm->L, vm->alloc, vm->alloc_ud);
+    lua_close(vm->L);
+    vm->L = NULL;
+}
+
+void ml_vm_relieve(struct ml_vm *vm)
+{
+    size_t near = vm->cap / 4 * 3;
+
+    if (vm->used < near || vm->used < vm->relieved + vm->cap / 16)
+        return;
+    lua_gc(vm->L, LUA_GCCOLLECT, 0);
+    vm->relieved = vm->used;
+}

@@ -1,0 +1,27 @@
+/* vm.h - a Lua state whose memory is counted and capped.
+ *
+ * Over the cap an allocation fails, which Lua turns into an ordinary memory error of the script that
+ * asked.  LuaJIT collects nothing of its own accord then, so the owner calls ml_vm_relieve between
+ * scripts when the state has come near its cap. */
+#ifndef ML_SCRIPT_VM_H
+#define ML_SCRIPT_VM_H
+
+#include <lua.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct ml_vm {
+    lua_State *L;
+    size_t used, cap; /* bytes */
+    size_t relieved;  /* used after the last full collection */
+    lua_Alloc alloc;  /* LuaJIT's own, which this one wraps */
+    void *alloc_ud;
+};
+
+/* Opens a state with the standard libraries; vm must stay where it is.  Aborts without memory. */
+void ml_vm_open(struct ml_vm *vm, size_t cap);
+void ml_vm_close(struct ml_vm *vm);
+/* Collects when more than three quarters of the cap are used and much of that is new. */
+void ml_vm_relieve(struct ml_vm *vm);
+
+#endif

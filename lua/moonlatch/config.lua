@@ -1,0 +1,126 @@
+--- gw.settings, gw.listen and gw.upstream: options checked here, taken over by the core.
+local core = require "moonlatch.core"
+local handler = require "moonlatch.handler"
+local options = require "moonlatch.options"
+local where = require "moonlatch.where"
+
+local M = {}
+
+local seconds = { "seconds", optional = true, min = 0.001, unit = "seconds" }
+local pause = { "seconds", optional = true }
+local size = { "size", optional = true, min = 1, unit = "bytes" }
+local text = { "string", optional = true }
+local flag = { "boolean", optional = true }
+local function count(min, max) return { "integer", optional = true, min = min, max = max } end
+
+M.settings = {
+  workers = count(1, 256),
+  shutdown_delay = pause,
+  shutdown_timeout = pause,
+  script_budget_ms = { "number", optional = true, min = 1, max = 60000, unit = "ms" },
+  script_memory = { "size", optional = true, min = 4 * 1024 * 1024, unit = "bytes" },
+  heartbeat_timeout = { "seconds", optional = true, min = 1, unit = "seconds" },
+  shared_memory = { "size", optional = true, min = 1024 * 1024, unit = "bytes" },
+  user = text,
+  access_log = text,
+  error_log = text,
+  log_level = { "string", optional = true, one_of = { "debug", "info", "warn", "error" } },
+  service = text,
+  poll_interval = { "seconds", optional = true, min = 0.1, unit = "seconds" },
+  unsafe_files = { "list", of = "string", default = {} },
+}
+
+M.listen = {
+  host = text,
+  port = { "port" },
+  limits = { "table", default = {} },
+  timeouts = { "table", default = {} },
+  trusted_proxies = { "list", of = "string", default = {} },
+  body_rate_min = { "number", optional = true, min = 0, unit = "bytes per second" },
+  allow_encoded_slash = flag,
+  keep_slashes = flag,
+  trailers = flag,
+}
+M.limits = {
+  line = { "size", optional = true, min = 64, max = 1024 * 1024, unit = "bytes" },
+  head = { "size", optional = true, min = 256, max = 1024 * 1024, unit = "bytes" },
+  fields = count(1, 10000), body = { "size", optional = true },
+  connections = count(1, 1000000), requests = count(0, 1000000000),
+}
+M.timeouts = { header = seconds, body = seconds, idle = seconds, send = seconds }
+
+M.upstream = {
+  balance = { "string", default = "round_robin", one_of = { "round_robin", "least_conn", "hash", "p2c" } },
+  hash = { "string", "function", optional = true, check = handler.hash_complaint },
+  connect_timeout = seconds, first_byte_timeout = seconds, read_timeout = seconds,
+  send_timeout = seconds, total_timeout = seconds,
+  keepalive = count(0, 65535), keepalive_timeout = seconds,
+  max_fails = count(0, 1000000), fail_timeout = seconds, retries = count(0, 100),
+  preserve_host = flag, via = flag,
+  limits = { "table", default = {} },
+}
+M.response_limits = { head = size, fields = count(1, 10000) }
+local server_options = { url = { "string" }, weight = { "integer", default = 1, min = 1, max = 65535 } }
+
+local function checked(schema, given, what, line)
+  local conf, wrong = options.check(schema, given)
+  if not conf then where.fail(what .. ": " .. wrong, line) end
+  return conf
+end
+
+local function accept(refusal, what, line)
+  if refusal then where.fail(what .. ": " .. refusal, line) end
+end
+
+--- gw.settings { service = "api", log_level = "warn" }: once, in gateway.lua.
+function M.set(loader, given)
+  local line = where.line()
+  local conf = checked(M.settings, given, "gw.settings", line)
+  loader:allow_unsafe(conf.unsafe_files)
+  core.settings(conf)
+end
+
+--- gw.listen { port = 8080, limits = { body = ... }, timeouts = { idle = ... } }
+function M.add_listener(given)
+  local line = where.line()
+  local conf = checked(M.listen, given, "gw.listen", line)
+  for name, value in pairs(checked(M.limits, conf.limits, "gw.listen: limits", line)) do
+    conf["limit_" .. name] = value
+  end
+  for name, value in pairs(checked(M.timeouts, conf.timeouts, "gw.listen: timeouts", line)) do
+    conf["timeout_" .. name] = value
+  end
+  accept(core.listener(conf), "gw.listen", line)
+end
+
+local function servers_of(list, what, line)
+  local servers = {}
+  for i, entry in ipairs(list) do
+    if type(entry) == "string" then entry = { url = entry } end
+    servers[i] = checked(server_options, entry, what .. ": server " .. i, line)
+  end
+  return servers
+end
+
+--- gw.upstream("name", { "http://host:port", ..., balance = "least_conn" })
+-- @return index of the upstream and its `hash` option, for routes
+function M.add_upstream(name, given)
+  local line = where.line()
+  if type(name) ~= "string" or name == "" then where.fail("gw.upstream: the name must be a string", line) end
+  local what = ('gw.upstream("%s")'):format(name)
+  if type(given) ~= "table" then where.fail(what .. ": a table with servers is expected", line) end
+  local list, rest = {}, {}
+  for i, entry in ipairs(given) do list[i] = entry end
+  for key, value in pairs(given) do
+    if not list[key] then rest[key] = value end
+  end
+  local conf = checked(M.upstream, rest, what, line)
+  if conf.hash and conf.balance ~= "hash" then where.fail(what .. ': hash= needs balance = "hash"', line) end
+  local limits = checked(M.response_limits, conf.limits, what .. ": limits", line)
+  conf.limit_head, conf.limit_fields = limits.head, limits.fields
+  conf.name, conf.servers = name, servers_of(list, what, line)
+  accept(core.group(conf), what, line)
+  return conf.hash
+end
+
+return M

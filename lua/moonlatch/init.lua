@@ -1,0 +1,91 @@
+--- The module `moonlatch`, usually called gw: all that a script may ask of the gateway.
+--
+-- Made anew for each generation by boot.lua, around the core's functions.
+local config = require "moonlatch.config"
+local core = require "moonlatch.core"
+local env = require "moonlatch.env"
+local where = require "moonlatch.where"
+
+local M = {}
+
+local function log_functions()
+  local log = {}
+  for _, level in ipairs { "debug", "info", "warn", "error" } do
+    log[level] = function(message, fields) core.log(level, message, fields) end
+  end
+  return setmetatable(log, { __call = function(_, message, fields) core.log("info", message, fields) end })
+end
+
+local function http_functions()
+  local http = { request = core.http_request }
+  for _, method in ipairs { "get", "post", "put", "patch", "delete", "head" } do
+    http[method] = function(url, opts)
+      local all = { url = url, method = method:upper() }
+      for key, value in pairs(opts or {}) do all[key] = value end
+      return core.http_request(all)
+    end
+  end
+  return setmetatable(http, { __call = function(_, opts) return core.http_request(opts) end })
+end
+
+local function waiting(gw)
+  gw.sleep, gw.all, gw.race, gw.spawn = core.sleep, core.all, core.race, core.spawn
+  gw.timer, gw.shared, gw.http = core.timer, core.shared, http_functions()
+end
+
+local function values(gw)
+  gw.response, gw.redirect, gw.error = core.response, core.redirect, core.error
+  gw.now, gw.mono, gw.time_iso = core.now, core.mono, core.time_iso
+  gw.uptime, gw.status, gw.random_hex = core.uptime, core.status, core.random_hex
+  gw.ip_match, gw.url_encode, gw.url_decode = core.ip_match, core.url_encode, core.url_decode
+  gw.base64_encode, gw.base64_decode = core.base64_encode, core.base64_decode
+  gw.json = { encode = core.json_encode, pretty = core.json_encode_pretty, decode = core.json_decode,
+              null = core.json_null, array = core.json_array }
+  gw.log, gw.env = log_functions(), env
+end
+
+-- What describes the site; an error once it is loaded.
+local function declarations(gw, loader, routes, upstreams)
+  local count = 0
+
+  local function declare(name, fn)
+    gw[name] = function(...)
+      if upstreams.closed then
+        error("gw." .. name .. " can not be called once the site is loaded", 2)
+      end
+      return fn(...)
+    end
+  end
+  declare("settings", function(given) config.set(loader, given) end)
+  declare("listen", config.add_listener)
+  declare("upstream", function(name, given)
+    if type(name) == "string" and upstreams.by_name[name] then
+      where.fail(('gw.upstream("%s"): there is one with this name already, at %s'):format(name,
+                 upstreams.by_name[name].line))
+    end
+    local hash = config.add_upstream(name, given)
+    upstreams.by_name[name] = { index = count, hash = hash, line = where.line() }
+    count = count + 1
+  end)
+  declare("use", function(list) routes:use(list) end)
+  declare("group", function(...) routes:group(...) end)
+  declare("route", function(pattern, opts) routes:route(pattern, opts) end)
+  declare("mount", function(name, opts) routes:mount(name, opts) end)
+end
+
+--- @return gw, read-only; unknown members are errors
+function M.new(loader, routes, upstreams)
+  local gw = {}
+  values(gw)
+  waiting(gw)
+  declarations(gw, loader, routes, upstreams)
+  return setmetatable({}, {
+    __index = setmetatable(gw, { __index = function(_, name)
+      error(("gw.%s does not exist"):format(tostring(name)), 3)
+    end }),
+    __newindex = function(_, name) error(("gw.%s can not be set"):format(tostring(name)), 2) end,
+    __metatable = "locked",
+  })
+end
+
+return M

@@ -1,0 +1,207 @@
+--- gw.use, gw.group, gw.route and gw.mount: collects what the site says, then links it.
+--
+-- Linking comes after the whole site was read, so the order of files does not matter: a gw.use
+-- counts for routes above it too, and a route may name an upstream that is defined below it.
+local chain = require "moonlatch.chain"
+local core = require "moonlatch.core"
+local handler = require "moonlatch.handler"
+local middleware = require "moonlatch.middleware"
+local options = require "moonlatch.options"
+local where = require "moonlatch.where"
+
+local Routes = {}
+Routes.__index = Routes
+
+local route_options = {
+  to = { "string", optional = true },
+  respond = { "any", optional = true },
+  host = { "string", optional = true },
+  header = { "table", optional = true },
+  query = { "table", optional = true },
+  timeout = { "seconds", optional = true, min = 0.001, unit = "seconds" },
+  websocket = { "boolean", default = false },
+  name = { "string", optional = true },
+}
+local group_options = { host = route_options.host }
+
+function Routes.new(loader)
+  local root = { prefix = "", middlewares = {} }
+  return setmetatable({ loader = loader, root = root, scope = root, list = {} }, Routes)
+end
+
+-- The list part of a table, and the rest.
+local function split(t)
+  local list, rest = {}, {}
+  for i, value in ipairs(t) do list[i] = value end
+  for key, value in pairs(t) do
+    if not list[key] then rest[key] = value end
+  end
+  return list, rest
+end
+
+local function append(middlewares, list, line)
+  for _, entry in ipairs(list) do
+    middlewares[#middlewares + 1] = { entry = entry, line = line }
+  end
+end
+
+--- gw.use { "name", { "name", option = value }, function(req, next) ... end }
+function Routes:use(list)
+  local line = where.line()
+  if type(list) ~= "table" then where.fail("gw.use: a list of middlewares is expected", line) end
+  local entries, rest = split(list)
+  local stray = next(rest)
+  if stray ~= nil then
+    where.fail(('gw.use: "%s" is no entry of a list; options go in { "name", %s = ... }')
+               :format(tostring(stray), tostring(stray)), line)
+  end
+  append(self.scope.middlewares, entries, line)
+end
+
+--- gw.group("/prefix", { middlewares..., host = "..." }, function() routes end)
+function Routes:group(prefix, opts, body)
+  local line = where.line()
+  if type(opts) == "function" then opts, body = {}, opts end
+  if type(prefix) ~= "string" or (prefix ~= "" and not prefix:find("^/.*[^/]$")) then
+    where.fail('gw.group: the prefix must be "" or begin and not end with "/"', line)
+  end
+  if type(opts) ~= "table" or type(body) ~= "function" then
+    where.fail("gw.group(prefix, { middlewares and options }, function() ... end)", line)
+  end
+  local list, rest = split(opts)
+  local conf, wrong = options.check(group_options, rest)
+  if not conf then where.fail("gw.group: " .. wrong, line) end
+  local outer = self.scope
+  self.scope = { prefix = outer.prefix .. prefix, middlewares = {}, outer = outer,
+                 host = conf.host or outer.host }
+  append(self.scope.middlewares, list, line)
+  body()
+  self.scope = outer
+end
+
+local function methods_of(text, line)
+  local methods = {}
+  for method in (text .. "|"):gmatch("([^|]*)|") do
+    if method ~= "*" and not method:find("^[%w!#$%%&'*+.^_`~-]+$") then
+      where.fail(('gw.route: "%s" is no method'):format(method), line)
+    end
+    methods[#methods + 1] = method
+  end
+  return methods
+end
+
+local function add_conditions(list, given, query, line)
+  local names = {}
+  for name in pairs(given or {}) do names[#names + 1] = name end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    local value = given[name]
+    if value ~= true and type(value) ~= "string" then
+      where.fail(('gw.route: the condition on "%s" must be a string, or true for "is there"')
+                 :format(name), line)
+    end
+    list[#list + 1] = { query = query, name = name, value = value ~= true and value or nil }
+  end
+end
+
+local function destinations(conf, line)
+  if (conf.to == nil) == (conf.respond == nil) then
+    where.fail("gw.route: exactly one of to= and respond= is needed", line)
+  end
+end
+
+--- gw.route("GET|POST /path/:id", { middlewares..., to = "upstream" | respond = function(req) })
+function Routes:route(pattern, opts)
+  local line = where.line()
+  if type(pattern) ~= "string" then where.fail("gw.route: the pattern must be a string", line) end
+  local methods, path = pattern:match("^(%S+)%s+(%S+)$")
+  if not methods then
+    where.fail(('gw.route: "%s" is not "METHOD /path"'):format(pattern), line)
+  end
+  if type(opts) == "function" then opts = { respond = opts } end
+  if type(opts) ~= "table" then where.fail("gw.route: a table with to= or respond= is expected", line) end
+  local list, rest = split(opts)
+  local conf, wrong = options.check(route_options, rest)
+  if not conf then where.fail("gw.route: " .. wrong, line) end
+  destinations(conf, line)
+  local conditions = {}
+  add_conditions(conditions, conf.header, false, line)
+  add_conditions(conditions, conf.query, true, line)
+  local middlewares = {}
+  append(middlewares, list, line)
+  self.list[#self.list + 1] = {
+    methods = methods_of(methods, line), pattern = self.scope.prefix .. path, line = line,
+    host = conf.host or self.scope.host, conditions = conditions, conf = conf,
+    middlewares = middlewares, scope = self.scope,
+  }
+end
+
+--- gw.mount("health", { path = "/health" }): a module of lua/routes, or routes of the site's lib/.
+function Routes:mount(name, opts)
+  local line = where.line()
+  if type(name) ~= "string" or not core.embedded("routes/" .. name .. ".lua") then
+    where.fail(('gw.mount: unknown route module "%s"'):format(tostring(name)), line)
+  end
+  local module = require("routes." .. name)
+  local conf, wrong = options.check(module.config, opts)
+  if not conf then where.fail(('gw.mount("%s"): %s'):format(name, wrong), line) end
+  self.mounting = line
+  module.mount(conf)
+end
+
+-- ---- linking ----
+
+function Routes:steps_of(scope)
+  if not scope.steps then
+    scope.steps = {}
+    if scope.outer then
+      for i, step in ipairs(self:steps_of(scope.outer)) do scope.steps[i] = step end
+    end
+    self:resolve(scope.middlewares, scope.steps)
+  end
+  return scope.steps
+end
+
+function Routes:resolve(middlewares, steps)
+  for _, m in ipairs(middlewares) do
+    steps[#steps + 1] = middleware.resolve(m.entry, self.loader, m.line)
+  end
+end
+
+local function handler_of(route, upstreams)
+  local conf = route.conf
+  if conf.respond ~= nil then return handler.respond(conf.respond, route.line) end
+  local upstream = upstreams[conf.to]
+  if not upstream then
+    where.fail(('unknown upstream "%s"%s'):format(conf.to, options.hint(conf.to, upstreams)), route.line)
+  end
+  return handler.forward(upstream, conf)
+end
+
+local function add(route, fn, by_index)
+  for _, method in ipairs(route.methods) do
+    local index, wrong, twin = core.route { method = method, pattern = route.pattern, host = route.host,
+                                            conditions = route.conditions }
+    if not index then
+      local other = twin >= 0 and by_index[twin]
+      where.fail(('gw.route("%s %s"): %s%s'):format(method, route.pattern, wrong,
+                 other and " (the other one is at " .. other.line .. ")" or ""), route.line)
+    end
+    by_index[index] = route
+    core.chain(index, fn)
+  end
+end
+
+--- Builds the chain of each route and gives it to the core's router.
+-- @param upstreams table name -> { index, hash }
+function Routes:link(upstreams)
+  local by_index = {}
+  for _, route in ipairs(self.list) do
+    local steps = { unpack(self:steps_of(route.scope)) }
+    self:resolve(route.middlewares, steps)
+    add(route, chain.link(steps, handler_of(route, upstreams)), by_index)
+  end
+  core.chain(nil, chain.link(self:steps_of(self.root), handler.unmatched))
+end
+
+return Routes
