@@ -1,0 +1,52 @@
+/* cli.h - the command line: one table of commands and options that both parses and explains. */
+#ifndef ML_PROCESS_CLI_H
+#define ML_PROCESS_CLI_H
+
+#include <stdbool.h>
+
+/* Exit codes, X(name, code, when) */
+#define ML_EXIT_TABLE(X)                                                                           \
+    X(DONE, 0, "done; run: the gateway ended as it was told to")                                   \
+    X(REFUSED, 1, "the site does not load, or the reload was refused")                             \
+    X(USAGE, 2, "the command line is wrong")                                                       \
+    X(START, 3, "cannot bind, cannot start, or a system call failed")                              \
+    X(NOT_RUNNING, 4, "no gateway is running, or it does not answer")
+
+enum ml_exit {
+#define X(name, code, when) ML_EXIT_##name = code,
+    ML_EXIT_TABLE(X)
+#undef X
+};
+
+/* Options, X(name, as it is typed, name of its value or NULL, explanation) */
+#define ML_OPTION_TABLE(X)                                                                         \
+    X(WORKERS, "--workers", "N", "number of worker processes; else gateway.lua's, else one a CPU") \
+    X(CONTROL, "--control", "PATH", "unix socket that reload and status talk through")             \
+    X(WAIT, "--wait", NULL, "wait until the site is live in all workers, or refused")              \
+    X(JSON, "--json", NULL, "print everything as JSON")                                            \
+    X(FORCE, "--force", NULL, "write into a directory that is not empty; overwrites files")        \
+    X(HELP, "--help", NULL, "explain this command")
+
+enum ml_option {
+#define X(name, typed, value, help) ML_OPTION_##name,
+    ML_OPTION_TABLE(X)
+#undef X
+        ML_OPTION_COUNT
+};
+
+struct ml_cli_args {
+    const char *dir;                      /* NULL when it was left out */
+    const char *options[ML_OPTION_COUNT]; /* value, "" for a flag, NULL when not given */
+};
+
+/* Commands; they return an exit code and say on stderr what went wrong. */
+int ml_cli_run(const struct ml_cli_args *args);
+int ml_cli_check(const struct ml_cli_args *args);
+int ml_cli_init(const struct ml_cli_args *args);
+int ml_cli_reload(const struct ml_cli_args *args);
+int ml_cli_status(const struct ml_cli_args *args);
+
+/* Parses argv and runs a command. */
+int ml_cli_main(int argc, char **argv);
+
+#endif
