@@ -81,8 +81,8 @@ static void print_option(const struct option_row *row)
 static void print_exit_codes(void)
 {
     printf("\nExit codes:\n");
-#define X(name, code, when) printf("  %d  %s\n", code, when);
-    ML_EXIT_TABLE(X)
+#define X(name, code, when) printf("  %-3d %s\n", code, when);
+    ML_CLI_TABLE(X)
 #undef X
 }
 
@@ -95,7 +95,7 @@ static int explain(const struct command *command)
         if (i == ML_OPTION_HELP || command->options & 1u << i)
             print_option(&OPTIONS[i]);
     print_exit_codes();
-    return ML_EXIT_DONE;
+    return ML_CLI_DONE;
 }
 
 static int print_help(const struct ml_cli_args *args)
@@ -108,14 +108,14 @@ static int print_help(const struct ml_cli_args *args)
         printf("  %-8s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
     printf("\n\"moonlatch COMMAND --help\" explains one of them.\n");
     print_exit_codes();
-    return ML_EXIT_DONE;
+    return ML_CLI_DONE;
 }
 
 static int print_version(const struct ml_cli_args *args)
 {
     (void)args;
     printf("moonlatch %s\n", ml_version);
-    return ML_EXIT_DONE;
+    return ML_CLI_DONE;
 }
 
 /* ---- parsing ---- */
@@ -134,7 +134,7 @@ __attribute__((format(printf, 2, 3))) static int refuse(const struct command *co
         print_usage(stderr, command);
     fprintf(stderr, "\"moonlatch %s%s\" explains.\n", command != NULL ? command->name : "help",
             command != NULL ? " --help" : "");
-    return ML_EXIT_USAGE;
+    return ML_CLI_USAGE;
 }
 
 static const struct command *find_command(const char *name)
@@ -179,7 +179,7 @@ static int take_option(const struct command *command, struct ml_cli_args *args, 
     if (OPTIONS[i].value != NULL && (value == NULL || value[0] == '\0'))
         return refuse(command, "%s needs a value: %s", OPTIONS[i].typed, OPTIONS[i].value);
     args->options[i] = value != NULL ? value : "";
-    return ML_EXIT_DONE;
+    return ML_CLI_DONE;
 }
 
 static int take_dir(const struct command *command, struct ml_cli_args *args, const char *typed)
@@ -189,15 +189,15 @@ static int take_dir(const struct command *command, struct ml_cli_args *args, con
     if (typed[0] == '\0')
         return refuse(command, "the directory's name is empty");
     args->dir = typed;
-    return ML_EXIT_DONE;
+    return ML_CLI_DONE;
 }
 
 static int parse(const struct command *command, char **argv, struct ml_cli_args *args)
 {
     bool only_names = false;
-    int code = ML_EXIT_DONE;
+    int code = ML_CLI_DONE;
 
-    for (; *argv != NULL && code == ML_EXIT_DONE; argv++) {
+    for (; *argv != NULL && code == ML_CLI_DONE; argv++) {
         if (!only_names && strcmp(*argv, "--") == 0)
             only_names = true;
         else if (!only_names && (*argv)[0] == '-' && (*argv)[1] != '\0')
@@ -220,7 +220,7 @@ int ml_cli_main(int argc, char **argv)
     if (command == NULL)
         return refuse(NULL, "unknown command \"%s\"", argv[1]);
     code = parse(command, argv + 2, &args);
-    if (code != ML_EXIT_DONE)
+    if (code != ML_CLI_DONE)
         return code;
     if (args.options[ML_OPTION_HELP] != NULL)
         return explain(command);
@@ -229,7 +229,7 @@ int ml_cli_main(int argc, char **argv)
     code = command->run(&args);
     if (fflush(stdout) != 0 || ferror(stdout)) {
         perror("moonlatch: cannot write to stdout");
-        return ML_EXIT_START;
+        return ML_CLI_START;
     }
     return code;
 }

@@ -5,16 +5,17 @@
 #include <stdbool.h>
 
 /* Exit codes, X(name, code, when) */
-#define ML_EXIT_TABLE(X)                                                                           \
+#define ML_CLI_TABLE(X)                                                                            \
     X(DONE, 0, "done; run: the gateway ended as it was told to")                                   \
     X(REFUSED, 1, "the site does not load, or the reload was refused")                             \
     X(USAGE, 2, "the command line is wrong")                                                       \
     X(START, 3, "cannot bind, cannot start, or a system call failed")                              \
-    X(NOT_RUNNING, 4, "no gateway is running, or it does not answer")
+    X(NOT_RUNNING, 4, "no gateway is running, or it does not answer")                              \
+    X(AT_ONCE, 130, "run: a second SIGINT ended it without waiting")
 
-enum ml_exit {
-#define X(name, code, when) ML_EXIT_##name = code,
-    ML_EXIT_TABLE(X)
+enum ml_cli_exit {
+#define X(name, code, when) ML_CLI_##name = code,
+    ML_CLI_TABLE(X)
 #undef X
 };
 
