@@ -79,7 +79,7 @@ static void add_servers(struct ml_group *g, const struct ml_group_conf *conf)
         const struct ml_server_conf *s = &conf->servers[i];
         struct ml_candidate *c = &g->candidates[i];
 
-        g->servers[i] = ml_server_hold(g->o, conf->name, s->url);
+        g->servers[i] = ml_server_hold(g->o, conf->name, s->url, !conf->client);
         ml_pool_configure(&g->servers[i]->pool, g->conf.keepalive, g->conf.keepalive_timeout);
         c->hash = ml_balance_hash_of(s->url);
         c->weight = s->weight > 0 ? s->weight : 1;

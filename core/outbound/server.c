@@ -117,7 +117,8 @@ static struct ml_server *find(struct ml_outbound *o, struct ml_str group, struct
     return NULL;
 }
 
-static struct ml_server *server_new(struct ml_outbound *o, struct ml_str group, struct ml_str url)
+static struct ml_server *server_new(struct ml_outbound *o, struct ml_str group, struct ml_str url,
+                                    bool shared)
 {
     struct ml_server *s = aligned_alloc(_Alignof(struct ml_server), sizeof *s);
     char *text = malloc(group.len + url.len);
@@ -133,7 +134,7 @@ static struct ml_server *server_new(struct ml_outbound *o, struct ml_str group, 
         abort(); /* ml_server_url_check was not asked */
     s->o = o;
     s->name = ml_resolver_watch(o->resolver, s->url.host, s->url.port);
-    s->state = o->shm != NULL ? ml_shm_server(o->shm, group, url) : NULL;
+    s->state = shared && o->shm != NULL ? ml_shm_server(o->shm, group, url) : NULL;
     if (s->state == NULL)
         s->state = &s->own;
     ml_pool_init(&s->pool, o->loop);
@@ -142,12 +143,13 @@ static struct ml_server *server_new(struct ml_outbound *o, struct ml_str group, 
     return s;
 }
 
-struct ml_server *ml_server_hold(struct ml_outbound *o, struct ml_str group, struct ml_str url)
+struct ml_server *ml_server_hold(struct ml_outbound *o, struct ml_str group, struct ml_str url,
+                                 bool shared)
 {
     struct ml_server *s = find(o, group, url);
 
     if (s == NULL)
-        s = server_new(o, group, url);
+        s = server_new(o, group, url, shared);
     s->refs++;
     return s;
 }

@@ -44,8 +44,10 @@ struct ml_server {
     struct ml_shm_server own;
 };
 
-/* The server of that name, made when it is new.  url must be right. */
-struct ml_server *ml_server_hold(struct ml_outbound *o, struct ml_str group, struct ml_str url);
+/* The server of that name, made when it is new.  url must be right.  shared: its health is shared
+ * with the other workers, for which it takes one of the slots that are never given back. */
+struct ml_server *ml_server_hold(struct ml_outbound *o, struct ml_str group, struct ml_str url,
+                                 bool shared);
 void ml_server_release(struct ml_server **server);
 void ml_server_begin(struct ml_server *s); /* one more request in flight */
 void ml_server_end(struct ml_server *s);

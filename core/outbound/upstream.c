@@ -313,6 +313,11 @@ static void name_known(void *ctx)
     run(ctx);
 }
 
+static double connect_s(const struct ml_upstream *u)
+{
+    return u->f.connect_timeout > 0 ? u->f.connect_timeout : u->group->conf.connect_timeout;
+}
+
 static enum next step_resolve(struct ml_upstream *u)
 {
     const struct ml_addr *addrs;
@@ -323,7 +328,7 @@ static enum next step_resolve(struct ml_upstream *u)
     if (count == 0 && err == ML_AGAIN) {
         ml_name_unwait(&u->waiter);
         ml_name_wait(u->server->name, &u->waiter);
-        arm(u, u->group->conf.connect_timeout);
+        arm(u, connect_s(u));
         return WAIT;
     }
     if (count == 0)
@@ -334,7 +339,7 @@ static enum next step_resolve(struct ml_upstream *u)
         u->addrs_tried++;
         u->link = ml_pool_adopt(&u->server->pool, &stream);
         ml_stream_listen_to(u->link->stream, on_ready, u);
-        arm(u, u->group->conf.connect_timeout);
+        arm(u, connect_s(u));
         u->blocked = true;
         u->state = CONNECT;
         return WAIT;
@@ -356,7 +361,8 @@ static void begin_request(struct ml_upstream *u)
     struct ml_head_conf head = {.prefix = url->prefix,
                                 .host = url->authority,
                                 .via = !c->via_off,
-                                .close = c->keepalive == 0,
+                                .close = c->keepalive == 0 || u->f.once,
+                                .client = c->client,
                                 .upgrade = u->upgrade};
 
     if (u->f.host.len > 0)
@@ -441,7 +447,7 @@ static enum next step_send(struct ml_upstream *u)
 static void release_link(struct ml_upstream *u)
 {
     struct ml_link *link = u->link;
-    bool keep = u->keep_alive && u->sent && ml_buf_len(&link->in) == 0 && !u->tunnel;
+    bool keep = u->keep_alive && !u->f.once && u->sent && ml_buf_len(&link->in) == 0 && !u->tunnel;
 
     if (keep && u->readable) /* the last read was filled: is there more that nobody asked for? */
         keep = ml_stream_read(link->stream, &link->in, 1, NULL) == ML_AGAIN;
@@ -776,6 +782,7 @@ void ml_upstream_forward(struct ml_group *g, struct ml_exchange *ex, const struc
     u->group = g;
     u->ex = ex;
     u->f = *f;
+    u->fresh = f->once;
     u->begin_s = now_s(u);
     if (g->conf.total_timeout > 0)
         u->total_due_s = u->begin_s + g->conf.total_timeout;

@@ -35,6 +35,8 @@ struct ml_group_conf { /* times in seconds; 0: default in brackets */
     bool preserve_host;        /* [false: Host of the server]; true: the client's */
     struct ml_http1_limits limits; /* of responses */
     bool via_off;              /* [false] do not add Via */
+    bool client; /* requests are the gateway's own: nothing is said of a client, and the servers'
+                  * health stays in this process */
 };
 
 struct ml_outbound; /* per worker: pools of all servers */
@@ -53,6 +55,8 @@ void ml_group_release(struct ml_group **g);
 struct ml_forward { /* one call; zero-initialised is fine */
     struct ml_str hash_key;     /* for ML_HASH; empty: the client's address */
     double timeout;             /* > 0 replaces first_byte_timeout */
+    double connect_timeout;     /* > 0 replaces the group's */
+    bool once;                  /* on a connection of its own, closed after the answer */
     bool allow_upgrade;         /* pass an Upgrade of the client (a tunnel after 101) */
     struct ml_str host;         /* Host to send instead of what the group says; empty: the group's */
     unsigned trusted_hops;      /* unused */

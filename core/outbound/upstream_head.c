@@ -63,12 +63,11 @@ bool ml_upstream_head_upgrade(const struct ml_request *req)
            req->body == NULL;
 }
 
-/* Fields of the client that the gateway writes itself. */
+/* Fields of the client that the gateway writes itself, beside Host and (as the client was asked
+ * for its body already) Expect. */
 static bool replaced(enum ml_header_id id, bool trusted)
 {
     switch (id) {
-    case ML_H_HOST:
-    case ML_H_EXPECT: /* we have asked the client for its body ourselves */
     case ML_H_X_FORWARDED_FOR:
     case ML_H_X_REAL_IP:
         return true;
@@ -125,14 +124,16 @@ static void request_line(struct ml_buf *out, const struct ml_request *r, struct 
     text(out, ML_STR(" HTTP/1.1\r\n"));
 }
 
-static void client_fields(struct ml_buf *out, const struct ml_request *r)
+static void client_fields(struct ml_buf *out, const struct ml_request *r, bool own)
 {
     bool named = names_fields(&r->headers);
 
     for (uint32_t i = 0; i < r->headers.count; i++) {
         const struct ml_field *f = &r->headers.v[i];
 
-        if (always_stays(f->id) || replaced(f->id, r->trusted))
+        if (always_stays(f->id) || f->id == ML_H_HOST || f->id == ML_H_EXPECT)
+            continue;
+        if (!own && replaced(f->id, r->trusted))
             continue;
         if (named && ml_http1_hop_by_hop(&r->headers, f))
             continue;
@@ -217,8 +218,9 @@ void ml_upstream_head_write(struct ml_buf *out, struct ml_exchange *ex,
     ml_buf_reserve(out, bound(ex, conf));
     request_line(out, r, conf->prefix);
     field(out, ML_STR("Host"), conf->host);
-    client_fields(out, r);
-    our_fields(out, r, conf);
+    client_fields(out, r, conf->client);
+    if (!conf->client)
+        our_fields(out, r, conf);
     framing(out, r);
     if (conf->upgrade)
         text(out, ML_STR("Connection: upgrade\r\nUpgrade: websocket\r\n"));

@@ -12,6 +12,7 @@
 struct ml_head_conf { /* how to write a request's head */
     struct ml_str prefix; /* goes before the path */
     struct ml_str host;   /* value of Host */
+    bool client;          /* the request is our own: no X-Forwarded-*, X-Real-IP, Via of ours */
     bool via;             /* append our element to Via (RFC 9110 section 7.6.3) */
     bool close;           /* the connection will not be used again: say so */
     bool upgrade;         /* pass on the client's wish for "websocket" */

@@ -39,6 +39,7 @@ struct ml_task {
     struct ml_task_join join;
     int slots[ML_SLOT_COUNT];               /* registry indexes, kept while the struct is spare */
     enum state state;
+    enum ml_err why; /* ENDED: it failed; it was logged when it was no ordinary error */
     bool doomed; /* cancelled while its coroutine runs: dropped as soon as that yields */
 };
 
@@ -162,6 +163,11 @@ void ml_tasks_set_hooks(struct ml_tasks *t, const struct ml_task_hooks *hooks)
     t->hooks = *hooks;
 }
 
+uint32_t ml_tasks_generation(const struct ml_tasks *t)
+{
+    return t->conf.generation;
+}
+
 void *ml_tasks_bridge(struct ml_tasks *t)
 {
     return t->hooks.ctx;
@@ -251,6 +257,7 @@ static void task_free(struct ml_task *task)
     task->match = NULL;
     task->join = (struct ml_task_join){0};
     task->doomed = false;
+    task->why = ML_OK;
     link_task(&t->spare, task);
     if (--t->live_count == 0 && t->conf.loop != NULL)
         ml_loop_defer(t->conf.loop, &t->idle);
@@ -397,6 +404,7 @@ static void task_ended(struct ml_task *task, int status, enum ml_err why)
     if (status != 0 || task->ex == NULL) /* else they may work on the body until the exchange ends */
         cancel_branches(task);
     if (task->join.ended != NULL) {
+        task->why = status != 0 ? why : ML_OK;
         if (why == ML_SCRIPT_BUDGET || why == ML_SCRIPT_MEMORY)
             report_status(task, why);
         task->join.ended(task->join.ctx, task, status);
@@ -557,6 +565,11 @@ lua_State *ml_task_stack(struct ml_task *branch)
     return branch->co.L;
 }
 
+enum ml_err ml_task_why(const struct ml_task *branch)
+{
+    return branch->why;
+}
+
 struct ml_task *ml_task_waiter(lua_State *L)
 {
     if (running == NULL)
@@ -641,16 +654,28 @@ void ml_task_spawn(struct ml_tasks *t, lua_State *L, int nargs)
                           t->conf.generation);
 }
 
-struct ml_task *ml_task_fork(struct ml_task *parent, lua_State *L, int nargs,
-                             const struct ml_task_join *join)
+static struct ml_task *start_joined(struct ml_tasks *t, struct ml_task *parent, lua_State *L,
+                                    int nargs, const struct ml_task_join *join)
 {
-    struct ml_task *task = task_begin(parent->owner, parent, L, nargs);
+    struct ml_task *task = task_begin(t, parent, L, nargs);
 
     if (task == NULL)
         return NULL;
     task->join = *join;
     make_ready(task, false);
     return task;
+}
+
+struct ml_task *ml_task_fork(struct ml_task *parent, lua_State *L, int nargs,
+                             const struct ml_task_join *join)
+{
+    return start_joined(parent->owner, parent, L, nargs, join);
+}
+
+struct ml_task *ml_task_start(struct ml_tasks *t, lua_State *L, int nargs,
+                              const struct ml_task_join *join)
+{
+    return start_joined(t, NULL, L, nargs, join);
 }
 
 void ml_task_release(struct ml_task **branch)
@@ -715,10 +740,11 @@ void ml_task_finish_exchange(struct ml_exchange *ex)
 
 void ml_tasks_stop_background(struct ml_tasks *t)
 {
-    struct ml_task *task = t->live;
+    struct ml_task *task;
 
     if (t->hooks.stop_background != NULL)
-        t->hooks.stop_background(t->hooks.ctx);
+        t->hooks.stop_background(t->hooks.ctx); /* which ends tasks itself */
+    task = t->live;
     while (task != NULL) {
         struct ml_task *next = task->next;
 

@@ -68,6 +68,7 @@ struct ml_task *ml_task_waiter(lua_State *L);
 struct ml_task *ml_task_root(struct ml_task *task);
 struct ml_tasks *ml_task_owner(struct ml_task *task);
 struct ml_loop *ml_tasks_loop(struct ml_tasks *t);
+uint32_t ml_tasks_generation(const struct ml_tasks *t);
 
 /* Lua values that live as long as the task, each behind its index in the registry; unset: false. */
 enum ml_task_slot { ML_SLOT_REQUEST, ML_SLOT_RESPONSE, ML_SLOT_DONE, ML_SLOT_COUNT };
@@ -101,7 +102,13 @@ struct ml_task_join { /* who wants to know how a branch ended */
  * starts later in this turn.  It ends with ml_task_release, or with its parent. */
 struct ml_task *ml_task_fork(struct ml_task *parent, lua_State *L, int nargs,
                              const struct ml_task_join *join);
+/* The same without a parent: a background task, which ml_task_release ends too. */
+struct ml_task *ml_task_start(struct ml_tasks *t, lua_State *L, int nargs,
+                              const struct ml_task_join *join);
 lua_State *ml_task_stack(struct ml_task *branch);
+/* In ended(): ML_OK, or why it failed.  ML_SCRIPT_BUDGET and ML_SCRIPT_MEMORY are in the log already,
+ * with traceback; an ML_SCRIPT_ERROR is the business of who joins. */
+enum ml_err ml_task_why(const struct ml_task *branch);
 void ml_task_release(struct ml_task **branch); /* cancels it when it still runs */
 
 #endif
