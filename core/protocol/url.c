@@ -108,6 +108,19 @@ static bool hides_dots(struct ml_str segment)
     return rest.p[0] == ';' || (rest.len >= 3 && memcmp(rest.p, "%3B", 3) == 0);
 }
 
+/* Does the segment, which is decoded, still hold an escape of an escape ("%2561")?  An origin that
+ * decodes twice would see another path. */
+static bool hides_escape(struct ml_str segment)
+{
+    const char *end = segment.p + segment.len;
+
+    for (const char *p = segment.p; end - p >= 5; p++)
+        if (memcmp(p, "%25", 3) == 0 && ml_char_hex(p[3]) >= 0 && ml_char_hex(p[3]) < 8 &&
+            ml_char_hex(p[4]) >= 0)
+            return true;
+    return false;
+}
+
 /* The end of what [out, w) is without its last segment, RFC 3986 section 5.2.4. */
 static char *drop_segment(char *out, char *w)
 {
@@ -142,12 +155,14 @@ static enum ml_err normalise(struct ml_str path, const struct ml_url_policy *pol
 
     while (p < end) {
         char *mark = w;
+        struct ml_str segment;
         enum ml_err err;
 
         *w++ = *p++; /* the '/' */
         if ((err = copy_segment(&p, end, policy, &w)) != ML_OK)
             return err;
-        if (hides_dots((struct ml_str){mark + 1, (size_t)(w - mark - 1)}))
+        segment = (struct ml_str){mark + 1, (size_t)(w - mark - 1)};
+        if (hides_dots(segment) || (!policy->allow_encoded_slash && hides_escape(segment)))
             return ML_BAD_PATH;
         w = settle_segment(out, mark, w, p == end, policy);
     }

@@ -6,6 +6,7 @@
  *   - runs of '/' become one '/';
  *   - "%2f", "%5c", "\", "%00", other escaped control characters and invalid escapes: ML_BAD_PATH
  *     ("%2f" may be allowed per listener, it then stays an escape and never separates segments);
+ *   - escapes of escaped ASCII ("%2561", "%252f"): ML_BAD_PATH, unless "%2f" is allowed;
  *   - overlong UTF-8 in escapes ("%c0%ae"): ML_BAD_PATH;
  *   - ";" stays what it is, but parameters behind nothing or behind dots (";x", "..;x") are
  *     ML_BAD_PATH: an origin that strips them would see another path;
