@@ -117,7 +117,7 @@ static void notes_part(struct ml_buf *out, const struct ml_exchange *ex)
     text(out, "server", n->server, 2 * SHORT_MAX);
     text(out, "route", n->route, 3 * SHORT_MAX);
     number(out, "bytesIn", n->bytes_in);
-    number(out, "bytesOut", n->bytes_out);
+    number(out, "bytes", n->bytes_out);
     number(out, "generation", n->generation);
     if (n->upstream_s >= 0)
         millis(out, "upstreamTime", n->upstream_s);

@@ -24,7 +24,11 @@ static const double LINGER_QUIET_S = 2, LINGER_TOTAL_S = 10;
 static const double PROBE_FIRST_S = 0.6, PROBE_CHECK_S = 0.3, PROBE_NEXT_S = 5;
 static const double EARLY_S = 0.002;
 
-enum { LINGER_MAX = 64 << 20 }; /* bytes dropped at most */
+enum {
+    LINGER_MAX = 64 << 20, /* bytes dropped at most */
+    READS_PER_RUN = 8,     /* then the other connections have their turn */
+    TURNS_PER_RUN = 32
+};
 
 static void run(struct ml_conn *c);
 
@@ -111,14 +115,15 @@ static void finish_turn(struct ml_conn *c)
     ml_exchange_finish(&ex);
 }
 
-/* After an answer that was the last: unread input would turn our close into a reset, and that can
- * take the answer away from the client. */
+/* After an answer that was the last: input that is unread, or comes from a client that did not
+ * expect the end, would turn our close into a reset, which can take the answer away from it. */
 static void last_answer(struct ml_conn *c)
 {
     bool unread = !c->turn->body.done || ml_buf_len(&c->in) > 0 || c->readable;
+    bool surprised = c->turn->keep_alive;
 
     finish_turn(c);
-    if (unread && !c->eof)
+    if ((unread || surprised) && !c->eof)
         linger(c);
     else
         conn_end(c);
@@ -287,6 +292,10 @@ static void set_timer(struct ml_conn *c)
         c->turn->body.framing != ML_BODY_CLOSE)
         c->turn->probe_s = conn_now_s(c) + PROBE_FIRST_S;
     due = due_s(c);
+    if (c->yielded) {
+        ml_timer_set(&c->timer, 0);
+        return;
+    }
     if (due == 0) {
         ml_timer_stop(&c->timer);
         return;
@@ -327,11 +336,22 @@ static void probe(struct ml_conn *c)
     t->probe_s = conn_now_s(c) + PROBE_CHECK_S;
 }
 
+/* Has an idle client asked just now?  A request that crosses our close on the way is lost; one that
+ * is here already need not be. */
+static bool asked_at_last(struct ml_conn *c)
+{
+    if (ml_stream_read(c->stream, &c->in, CONN_READ, &c->readable) != ML_OK)
+        return false;
+    c->head_begun = true;
+    c->since_s = conn_now_s(c);
+    return true;
+}
+
 static void late_head(struct ml_conn *c)
 {
     if (ml_buf_len(&c->in) > 0)
         ml_conn_head_error(c, ML_REQUEST_TIMEOUT, wake);
-    else
+    else if (!asked_at_last(c))
         conn_end(c); /* nothing was asked, so there is nothing to answer */
 }
 
@@ -355,6 +375,10 @@ static void on_timer(void *ctx)
     struct ml_conn *c = ctx;
     double now_s = conn_now_s(c) + EARLY_S, due = due_s(c);
 
+    if (c->yielded) {
+        run(c);
+        return;
+    }
     if (due == 0 || due > now_s) {
         set_timer(c);
         return;
@@ -376,15 +400,19 @@ static void on_timer(void *ctx)
 static void run(struct ml_conn *c)
 {
     enum verdict v = MORE;
+    uint32_t first = c->requests;
 
     assert(!c->running);
     c->running = true;
-    while (v == MORE && c->state != CONN_CLOSED) {
+    c->reads_left = READS_PER_RUN;
+    c->yielded = false;
+    while (v == MORE && c->state != CONN_CLOSED && !c->yielded) {
         v = step(c);
         if (v == GONE) {
             drop(c, (enum ml_err)c->why);
         } else if (v == ANSWERED) {
             answered(c);
+            c->yielded = c->state == CONN_HEAD && c->requests - first >= TURNS_PER_RUN;
             v = MORE;
         }
     }
@@ -439,9 +467,13 @@ void ml_conn_close_idle(struct ml_port *port)
 
     for (; c != NULL; c = next) {
         next = c->next;
+        if (c->state != CONN_HEAD)
+            continue;
         /* a request that has begun to come is still answered, unless its listener goes away */
-        if (c->state == CONN_HEAD && (port->closing || ml_buf_len(&c->in) == 0))
+        if (port->closing || (ml_buf_len(&c->in) == 0 && !asked_at_last(c)))
             conn_end(c);
+        else
+            run(c);
     }
 }
 

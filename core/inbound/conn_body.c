@@ -94,10 +94,13 @@ static void feed_chunked(struct ml_conn *c)
 
 static void feed(struct ml_conn *c)
 {
+    size_t before = ml_buf_len(&c->in);
+
     if (c->turn->body.framing == ML_BODY_CHUNKED)
         feed_chunked(c);
     else
         feed_length(c);
+    c->turn->body.raw += before - ml_buf_len(&c->in);
 }
 
 /* More bytes of the body, straight into the pipe when nothing has to be cut out of them. */
@@ -108,12 +111,8 @@ static enum ml_err body_read(struct ml_conn *c)
     size_t max, before;
     enum ml_err err;
 
-    if (p == NULL || t->body.framing != ML_BODY_LENGTH) {
-        before = ml_buf_len(&c->in);
-        err = conn_read(c, &c->in, CONN_READ);
-        t->body.raw += ml_buf_len(&c->in) - before;
-        return err;
-    }
+    if (p == NULL || t->body.framing != ML_BODY_LENGTH)
+        return conn_read(c, &c->in, CONN_READ);
     before = ml_buf_len(&p->buf);
     max = ML_PIPE_CAP - before < CONN_READ ? CONN_READ : ML_PIPE_CAP - before;
     err = conn_read(c, &p->buf, t->body.left < max ? (size_t)t->body.left : max);

@@ -200,6 +200,16 @@ static enum ml_err fill_request(struct ml_conn *c, struct ml_str head)
     return err;
 }
 
+/* A short chunked body that is here already has a length like any other: nobody behind us need
+ * know of its chunks. */
+static void measure_body(struct ml_request *req)
+{
+    if (req->has_length || req->body->state != ML_PIPE_EOF || ml_buf_len(&req->body->trailers) > 0)
+        return;
+    req->has_length = true;
+    req->length = ml_buf_len(&req->body->buf);
+}
+
 /* What of the body is here already goes into the pipe first, so that it can leave with the head of
  * the forwarded request, and so that nothing starts for a body that is malformed at once. */
 static enum verdict begin(struct ml_conn *c, size_t head_len, void (*wake)(void *))
@@ -220,6 +230,7 @@ static enum verdict begin(struct ml_conn *c, size_t head_len, void (*wake)(void 
         }
         if (ex->req.body->state == ML_PIPE_ABORTED)
             err = ex->req.body->why;
+        measure_body(&ex->req);
     }
     if (err != ML_OK)
         refuse(c, err);

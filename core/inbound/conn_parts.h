@@ -78,6 +78,8 @@ struct ml_conn {
     uint32_t requests;
     uint8_t state;
     uint8_t blank_lines; /* before this request */
+    uint8_t reads_left;  /* in this run */
+    bool yielded;        /* the run ended for the others' sake: it goes on in the next loop turn */
     bool running;        /* inside conn_run: steps may end the connection they run for */
     bool readable;       /* a read will progress */
     bool eof;            /* the client will send no more */
@@ -112,8 +114,9 @@ static inline enum ml_err conn_read(struct ml_conn *c, struct ml_buf *buf, size_
     ml_stream_want_read(c->stream, !c->eof);
     if (c->eof)
         return ML_EOF;
-    if (!c->readable)
+    if (!c->readable || c->reads_left == 0) /* others first; the socket stays readable */
         return ML_AGAIN;
+    c->reads_left--;
     err = ml_stream_read(c->stream, buf, max, &c->readable);
     if (err == ML_EOF) {
         c->eof = true;

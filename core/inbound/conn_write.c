@@ -168,12 +168,14 @@ static void choose_framing(struct turn *t)
 {
     struct ml_response *res = &t->ex->res;
     struct turn_answer *a = &t->answer;
+    /* an upstream's answer to HEAD, which may keep its length to itself (RFC 9110 section 8.6) */
+    bool untold = res->no_body && res->bytes.len == 0 && !res->has_length;
 
     res->no_body = res->status < 200 || res->status == 204 || res->status == 304 ||
                    ml_str_eq(t->ex->req.method, ML_STR("HEAD"));
     if (res->body == NULL && !(res->no_body && res->has_length)) {
         res->length = res->bytes.len;
-        res->has_length = res->status != 304;
+        res->has_length = res->status != 304 && !untold;
     } else if (res->body != NULL && !res->has_length && res->body->state == ML_PIPE_EOF &&
                ml_buf_len(&res->body->trailers) == 0 && !res->no_body) {
         res->length = ml_buf_len(&res->body->buf); /* it was short and is here already */
@@ -415,6 +417,7 @@ enum verdict ml_conn_write_flush(struct ml_conn *c)
 
     if (a->blocked || ml_buf_len(&a->out) == 0)
         return WAIT;
+    a->progress_s = conn_now_s(c); /* it was not blocked before: the kernel has taken something */
     err = ml_stream_write(c->stream, &a->out);
     a->blocked = err == ML_AGAIN;
     return err == ML_RESET ? conn_gone(c, err) : WAIT;

@@ -148,12 +148,14 @@ struct collector {
     size_t len, cap, max;
     void (*done)(void *ctx, enum ml_err err, struct ml_str bytes);
     void *ctx;
+    bool ended; /* done was called */
 };
 
 static void collector_end(struct collector *c, enum ml_err err)
 {
     struct ml_str bytes = err == ML_OK ? (struct ml_str){c->p, c->len} : ML_STR_NONE;
 
+    c->ended = true;
     c->pipe->on_data = NULL;
     c->done(c->ctx, err, bytes);
 }
@@ -194,9 +196,9 @@ static void collector_on_data(void *ctx)
     if (s.len > 0) {
         collector_add(c, s);
         ml_buf_consume(&c->pipe->buf, s.len);
-        ml_pipe_took(c->pipe, s.len);
+        ml_pipe_took(c->pipe, s.len); /* the producer may put more in, and end, inside this call */
     }
-    if (c->pipe->state == ML_PIPE_EOF)
+    if (!c->ended && c->pipe->state == ML_PIPE_EOF)
         collector_end(c, ML_OK);
 }
 
