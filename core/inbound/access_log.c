@@ -57,7 +57,18 @@ static struct ml_str cut(struct ml_str s, size_t max)
     return (struct ml_str){s.p, fits};
 }
 
-/* A string of at most max bytes in its escaped form; left out when empty. */
+/* A string of at most max bytes in its escaped form, null when empty: whoever reads the log finds
+ * the same fields in every line. */
+static void text_or_null(struct ml_buf *out, const char *name, struct ml_str s, size_t max)
+{
+    key(out, name);
+    if (s.len > 0)
+        ml_json_string(out, cut(s, max));
+    else
+        ml_buf_append(out, ML_STR("null"));
+}
+
+/* The same, but left out when empty. */
 static void text(struct ml_buf *out, const char *name, struct ml_str s, size_t max)
 {
     if (s.len == 0)
@@ -103,7 +114,7 @@ static void request_part(struct ml_buf *out, const struct ml_exchange *ex, int s
     text(out, "url", ex->req.raw_target, left - left / 4);
     took = ml_buf_len(out) - before;
     left -= took < left ? took : left;
-    text(out, "userId", ex->notes.user_id, left / 3);
+    text_or_null(out, "userId", ex->notes.user_id, left / 3);
     if (f != NULL)
         text(out, "userAgent", f->value, left / 2);
     number(out, "statusCode", (uint64_t)status);
@@ -113,9 +124,9 @@ static void notes_part(struct ml_buf *out, const struct ml_exchange *ex)
 {
     const struct ml_exchange_notes *n = &ex->notes;
 
-    text(out, "upstream", n->upstream, SHORT_MAX);
+    text_or_null(out, "upstream", n->upstream, SHORT_MAX);
     text(out, "server", n->server, 2 * SHORT_MAX);
-    text(out, "route", n->route, 3 * SHORT_MAX);
+    text_or_null(out, "route", n->route, 3 * SHORT_MAX);
     number(out, "bytesIn", n->bytes_in);
     number(out, "bytes", n->bytes_out);
     number(out, "generation", n->generation);

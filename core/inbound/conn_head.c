@@ -87,7 +87,11 @@ static void refuse(struct ml_conn *c, enum ml_err err)
     t->ex->handler = NULL;
     if (!t->body.done)
         ml_conn_body_fail(c, err);
-    ml_exchange_fail(t->ex, err);
+    ml_exchange_error_response(t->ex, err);
+    if (err == ML_METHOD_REFUSED) /* TRACE: a 405 says what would be allowed, RFC 9110 15.5.6 */
+        ml_headers_add(&t->ex->res.headers, t->ex->arena, ML_STR("Allow"),
+                       ML_STR("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+    ml_exchange_respond(t->ex);
 }
 
 void ml_conn_head_error(struct ml_conn *c, enum ml_err why, void (*wake)(void *))
@@ -192,8 +196,6 @@ static enum ml_err fill_request(struct ml_conn *c, struct ml_str head)
     t->keep_alive = h.keep_alive;
     fill_client(c, t->ex);
     fill_body(t, &h);
-    if (ml_str_eq(h.method, ML_STR("TRACE"))) /* it would show a script what it must not see */
-        return ML_NOT_IMPLEMENTED;
     err = fill_target(t->ex, t->conf);
     if (err == ML_OK && req->length > t->conf->body_max)
         err = ML_BODY_TOO_LARGE;
