@@ -1,7 +1,8 @@
 /* control.h - the unix socket through which `moonlatch reload` and `moonlatch status` talk to a
  * supervisor: one request and one answer per connection.
  *
- *   request: "status\n" or "reload\n"      answer: "ok JSON" or "error JSON", then the end
+ *   "status\n", "reload\n" -->     <-- "ok JSON" or "error JSON", then the end
+ *   "notify\n" -->                 <-- "ok {}" at once: a reload that the client does not wait for
  *
  * The socket has mode 0600: who may open it may also change the site.  A client that is slow, sends
  * too much or is one too many is dropped; it cannot hold the supervisor up. */
@@ -16,8 +17,7 @@ struct ml_control_waiter; /* a client that waits for the answer to "reload" */
 
 struct ml_control_handler {
     void (*status)(void *ctx, struct ml_buf *json); /* appends one JSON value */
-    /* Takes w over: answer it once with ml_control_reply, at once or at any time until
-     * ml_control_free. */
+    /* Answer w once with ml_control_reply, at once or later, even after ml_control_free. */
     void (*reload)(void *ctx, struct ml_control_waiter *w);
     void *ctx;
 };
@@ -28,8 +28,7 @@ struct ml_control *ml_control_new(struct ml_loop *loop, const char *path,
                                   const struct ml_control_handler *handler, struct ml_buf *why);
 /* Answers; w is gone.  The client may have left long before. */
 void ml_control_reply(struct ml_control_waiter *w, bool ok, struct ml_str json);
-/* Unlinks the socket if it is still this one; waiters that were not answered hear that the gateway
- * ends. */
+/* Unlinks the socket if it is still this one.  Clients that wait for an answer see the end. */
 void ml_control_free(struct ml_control **control);
 
 #endif

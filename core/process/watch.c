@@ -337,9 +337,3 @@ void ml_watch_free(struct ml_watch **wp)
     ml_timer_drop(&w->poll);
     ml_loop_bury(w->loop, watch_release, w);
 }
-
-void ml_watch_abandon(struct ml_watch *w)
-{
-    if (w != NULL && w->fd >= 0)
-        close(w->fd);
-}
