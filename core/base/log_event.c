@@ -13,7 +13,8 @@
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
 
 static enum ml_log_level minimum_level = ML_LOG_INFO;
-static struct ml_log *events; /* borrowed, or our own on stderr */
+static struct ml_log *events;   /* borrowed, or NULL: standard */
+static struct ml_log *standard; /* our own on stderr, made when it is needed */
 
 void ml_log_event_set_level(enum ml_log_level minimum)
 {
@@ -42,8 +43,6 @@ bool ml_log_level_parse(struct ml_str name, enum ml_log_level *level)
 
 static struct ml_log *events_log(void)
 {
-    static struct ml_log *standard;
-
     if (events != NULL)
         return events;
     if (standard == NULL)
@@ -59,6 +58,12 @@ void ml_log_event_set_sink(struct ml_log *sink)
 void ml_log_event_flush(void)
 {
     ml_log_flush(events_log());
+}
+
+void ml_log_event_forget(void)
+{
+    events = NULL;
+    ml_log_free(&standard);
 }
 
 /* Writes two digits. */

@@ -78,6 +78,8 @@ bool ml_log_level_parse(struct ml_str name, enum ml_log_level *level);
 void ml_log_event_set_sink(struct ml_log *sink);
 /* Writes what had to wait. */
 void ml_log_event_flush(void);
+/* For a child after fork(), before it closes descriptors it does not know: events go to stderr. */
+void ml_log_event_forget(void);
 
 /* Appends a time as RFC 3339 with milliseconds, in UTC: 2024-05-06T07:08:09.123Z. */
 void ml_log_timestamp(struct ml_buf *out, double wall_s);

@@ -20,7 +20,13 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-enum { DICT_BYTES = 32 << 20, MARK_BITS = 13, SETTLE_TRIES = 10000, YIELDS_MAX = 1000 };
+enum {
+    DICT_BYTES = 32 << 20,
+    MARK_BITS = 13,
+    SETTLE_TRIES = 10000,
+    YIELDS_MAX = 1000,
+    READ_TRIES = 1000
+};
 
 _Static_assert(ML_SHM_SERVERS_MAX < 1 << MARK_BITS, "a mark holds the number of any server");
 
@@ -34,6 +40,13 @@ struct row {
     _Alignas(64) _Atomic uint32_t in_flight[ML_SHM_SERVERS_MAX];
 };
 
+/* Readers copy the slot of the version they see; the writer fills the other one and then raises the
+ * version.  So a writer that is killed leaves a whole slot behind. */
+struct gateway {
+    _Alignas(64) _Atomic uint64_t version;
+    struct ml_shm_gateway slots[2];
+};
+
 struct ml_shm {
     size_t len;
     struct ml_shdict_region *dicts;
@@ -42,6 +55,7 @@ struct ml_shm {
     struct ml_shm_server servers[ML_SHM_SERVERS_MAX];
     struct mark marks[ML_SHM_WORKERS_MAX];
     struct row rows[ML_SHM_WORKERS_MAX];
+    struct gateway gateway;
 };
 
 static void die(const char *what)
@@ -267,4 +281,27 @@ void ml_shm_worker_died(struct ml_shm *shm, unsigned worker)
     atomic_store(&w->script_since_ms, 0);
     atomic_store(&w->beat_ms, 0);
     memset(w->script, 0, sizeof w->script);
+}
+
+void ml_shm_gateway_publish(struct ml_shm *shm, const struct ml_shm_gateway *g)
+{
+    uint64_t next = atomic_load(&shm->gateway.version) + 1;
+
+    memcpy(&shm->gateway.slots[next & 1], g, sizeof *g);
+    atomic_store(&shm->gateway.version, next);
+}
+
+void ml_shm_gateway_read(struct ml_shm *shm, struct ml_shm_gateway *out)
+{
+    uint64_t before = atomic_load(&shm->gateway.version), after;
+
+    for (int i = 0; i < READ_TRIES; i++) {
+        memcpy(out, &shm->gateway.slots[before & 1], sizeof *out);
+        atomic_thread_fence(memory_order_acquire);
+        after = atomic_load(&shm->gateway.version);
+        if (after == before)
+            return;
+        before = after;
+    }
+    memset(out, 0, sizeof *out); /* a writer that publishes without pause is none of ours */
 }

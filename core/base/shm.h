@@ -13,25 +13,50 @@
 
 enum { ML_SHM_WORKERS_MAX = 256, ML_SHM_SERVERS_MAX = 4096 };
 
-struct ml_shm_worker { /* one cache line and more per worker: its heartbeat */
+struct ml_shm_worker {                     /* one cache line and more per worker: its heartbeat */
     _Alignas(64) _Atomic uint64_t beat_ms; /* monotonic time of the last turn of the loop */
     _Atomic uint64_t script_since_ms;      /* when the script that runs now was resumed; 0: none */
     _Atomic uint32_t generation;
-    _Atomic uint32_t connections;          /* open client connections */
-    _Atomic uint64_t requests;             /* finished exchanges */
-    _Atomic uint64_t log_dropped;          /* log lines lost because the sink was stuck */
-    char script[128];                      /* route and script in hand; written by the worker only */
+    _Atomic uint32_t connections; /* open client connections */
+    _Atomic uint64_t requests;    /* finished exchanges */
+    _Atomic uint64_t log_dropped; /* log lines lost because the sink was stuck */
+    char script[128];             /* route and script in hand; written by the worker only */
 };
 
-struct ml_shm_server { /* what all workers know of one upstream server */
-    _Alignas(64) _Atomic uint64_t key;     /* hash of "group\0address"; 0: free slot */
-    _Atomic uint32_t in_flight;            /* all workers; see ml_shm_server_release_worker */
-    _Atomic uint32_t fails;                /* within the current window */
-    _Atomic uint64_t window_ms;            /* monotonic begin of the window of fails */
-    _Atomic uint64_t down_until_ms;        /* monotonic; ejected while now is before it */
+struct ml_shm_server {                 /* what all workers know of one upstream server */
+    _Alignas(64) _Atomic uint64_t key; /* hash of "group\0address"; 0: free slot */
+    _Atomic uint32_t in_flight;        /* all workers; see ml_shm_server_release_worker */
+    _Atomic uint32_t fails;            /* within the current window */
+    _Atomic uint64_t window_ms;        /* monotonic begin of the window of fails */
+    _Atomic uint64_t down_until_ms;    /* monotonic; ejected while now is before it */
     _Atomic uint64_t requests, errors;
-    _Atomic uint32_t last_error;           /* enum ml_err */
-    char name[96];                         /* "group address" for status */
+    _Atomic uint32_t last_error; /* enum ml_err */
+    char name[96];               /* "group address" for status */
+};
+
+/* The state of a worker as the supervisor sees it; WAITING: it died, and is started again after a
+ * delay. */
+enum ml_shm_state {
+    ML_SHM_NONE,
+    ML_SHM_STARTING,
+    ML_SHM_SERVING,
+    ML_SHM_DRAINING,
+    ML_SHM_WAITING
+};
+
+struct ml_shm_gateway { /* what the supervisor knows; all texts end with NUL */
+    int32_t pid;
+    uint32_t generation, worker_count;
+    uint64_t reloads, reload_failures;
+    double started_s, committed_s, last_s; /* wall clock; last_s: of the last reload, 0: none */
+    bool last_ok, closing;
+    char hash[24], last_error[4096];
+    char notes[2048], listeners[2048]; /* one per line */
+    struct {
+        int32_t pid; /* 0: none at the moment */
+        uint32_t restarts;
+        uint8_t state; /* enum ml_shm_state */
+    } workers[ML_SHM_WORKERS_MAX];
 };
 
 struct ml_shm;
@@ -53,5 +78,10 @@ void ml_shm_server_begin(struct ml_shm *shm, struct ml_shm_server *s, unsigned w
 void ml_shm_server_end(struct ml_shm *shm, struct ml_shm_server *s, unsigned worker);
 void ml_shm_worker_died(struct ml_shm *shm, unsigned worker);
 struct ml_shdict_region *ml_shm_dicts(struct ml_shm *shm);
+
+/* The supervisor, and nobody else, makes g what readers see from now on. */
+void ml_shm_gateway_publish(struct ml_shm *shm, const struct ml_shm_gateway *g);
+/* A copy that was whole at one moment; zeroes before the first. */
+void ml_shm_gateway_read(struct ml_shm *shm, struct ml_shm_gateway *out);
 
 #endif

@@ -1,0 +1,457 @@
+/* supervisor.c - from the first load of the site to the end of the last worker.
+ *
+ *   STAGE --the site loads--> START --all workers serve, "ready"--> SERVE
+ *     \--it does not--> exit 1   \________________________________/ told to stop
+ *                                                v
+ *                     CLOSE --shutdown_delay--> DRAIN --no worker is left--> exit 0
+ *
+ * In CLOSE clients are still accepted, but every answer says Connection: close.  Signals come as
+ * events (signalfd), so nothing here is interrupted. */
+#include "process/supervisor.h"
+
+#include "base/clock.h"
+#include "base/log_event.h"
+#include "process/reload.h"
+#include "process/status.h"
+#include "process/watch.h"
+
+#include <assert.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+static const double STAGE_S = 30, KILL_GRACE_S = 2;
+
+enum state { STAGE, START, SERVE, CLOSE, DRAIN };
+
+struct supervisor {
+    const struct ml_supervisor_conf *conf;
+    enum state state;
+    int exit_code;
+    double started_s; /* wall clock */
+    struct ml_loop *loop;
+    int signals; /* owned signalfd */
+    ev_io signals_watcher;
+    struct ml_timer end;    /* of CLOSE, then of DRAIN */
+    struct ml_stage *stage; /* of the first load */
+    struct ml_user user;
+    struct ml_shm *shm;
+    struct ml_sockets *sockets;
+    struct ml_reload *reload;
+    struct ml_fleet *fleet;
+    struct ml_control *control;
+    struct ml_watch *watch;
+};
+
+static void finish(struct supervisor *s, int exit_code)
+{
+    s->exit_code = exit_code;
+    ml_loop_stop(s->loop);
+}
+
+/* A person reads this, before there is any log. */
+static void refuse(struct supervisor *s, int exit_code, struct ml_str why)
+{
+    fprintf(stderr, "moonlatch: %.*s\n", (int)why.len, why.p);
+    finish(s, exit_code);
+}
+
+/* ---- status ---- */
+
+static void publish(void *ctx)
+{
+    static struct ml_shm_gateway g; /* large */
+    struct supervisor *s = ctx;
+    struct ml_buf list = {0};
+    size_t len;
+
+    memset(&g, 0, sizeof g);
+    g.pid = (int32_t)getpid();
+    g.started_s = s->started_s;
+    g.closing = s->state >= CLOSE;
+    ml_reload_describe(s->reload, &g);
+    if (s->fleet != NULL)
+        ml_fleet_describe(s->fleet, &g);
+    ml_sockets_list(s->sockets, &list);
+    len = ml_buf_len(&list) < sizeof g.listeners - 1 ? ml_buf_len(&list) : sizeof g.listeners - 1;
+    if (len > 0)
+        memcpy(g.listeners, ml_buf_str(&list).p, len);
+    ml_buf_release(&list);
+    ml_shm_gateway_publish(s->shm, &g);
+}
+
+static void on_status(void *ctx, struct ml_buf *json)
+{
+    struct supervisor *s = ctx;
+
+    ml_status_json(s->shm, json);
+}
+
+static void on_reload(void *ctx, struct ml_control_waiter *w)
+{
+    struct supervisor *s = ctx;
+
+    if (s->state >= CLOSE)
+        ml_control_reply(w, false, ML_STR("{\"error\":\"the gateway is stopping\"}"));
+    else
+        ml_reload_ask(s->reload, w);
+}
+
+/* ---- generations ---- */
+
+static void on_changed_files(void *ctx)
+{
+    struct supervisor *s = ctx;
+
+    if (s->state == SERVE)
+        ml_reload_ask(s->reload, NULL);
+}
+
+static void on_committed(void *ctx)
+{
+    struct supervisor *s = ctx;
+    const struct ml_summary *summary = ml_reload_summary(s->reload);
+
+    ml_fleet_set_heartbeat(s->fleet, summary->settings.heartbeat_timeout);
+    if (s->watch != NULL) {
+        ml_watch_set_poll(s->watch, summary->settings.poll_interval);
+        ml_watch_committed(s->watch, summary->hash.p);
+    }
+}
+
+static void start_watch(struct supervisor *s)
+{
+    const struct ml_summary *summary = ml_reload_summary(s->reload);
+
+    if (s->conf->no_watch)
+        return;
+    s->watch =
+        ml_watch_new(s->loop, s->conf->dir, summary->settings.poll_interval, on_changed_files, s);
+    ml_watch_committed(s->watch, summary->hash.p);
+}
+
+/* ---- workers ---- */
+
+static void log_ready(struct supervisor *s)
+{
+    const struct ml_summary *summary = ml_reload_summary(s->reload);
+    struct ml_buf list = {0};
+    char *p;
+
+    ml_sockets_list(s->sockets, &list);
+    p = list.p + list.start;
+    for (size_t i = 0; i < ml_buf_len(&list); i++)
+        if (p[i] == '\n')
+            p[i] = i + 1 < ml_buf_len(&list) ? ' ' : '\0';
+    ml_log_event(ML_LOG_INFO, "ready", ML_KV("generation", ml_reload_number(s->reload)),
+                 ML_KV("hash", summary->hash), ML_KV("workers", ml_fleet_count(s->fleet)),
+                 ML_KV("listeners", (const char *)(ml_buf_len(&list) > 0 ? p : "")));
+    ml_buf_release(&list);
+}
+
+static void on_all_serve(struct supervisor *s)
+{
+    s->state = SERVE;
+    log_ready(s);
+    start_watch(s);
+}
+
+static void on_worker_message(void *ctx, unsigned index, const struct ml_message *m)
+{
+    struct supervisor *s = ctx;
+
+    if (m->type == ML_MESSAGE_FAILED && m->attempt == 0) {
+        ml_log_event(ML_LOG_ERROR, "worker cannot start", ML_KV("worker", index),
+                     ML_KV("error", m->text));
+        if (s->state == START)
+            refuse(s, ML_EXIT_SITE, m->text);
+        return;
+    }
+    if (s->state == START && ml_fleet_serving(s->fleet) == ml_fleet_count(s->fleet))
+        on_all_serve(s);
+    ml_reload_heard(s->reload, index, m);
+}
+
+static void on_worker_ended(void *ctx, unsigned index)
+{
+    struct supervisor *s = ctx;
+
+    ml_reload_lost(s->reload, index);
+    if (s->state == DRAIN && ml_fleet_running(s->fleet) == 0)
+        finish(s, ML_EXIT_OK);
+}
+
+static void boot_worker(void *ctx, unsigned index, struct ml_worker_boot *boot)
+{
+    struct supervisor *s = ctx;
+
+    boot->snapshot = ml_reload_snapshot(s->reload);
+    boot->generation = ml_reload_number(s->reload);
+    boot->user = s->user;
+    boot->closing = s->state >= CLOSE;
+    boot->socket_count =
+        ml_sockets_of(s->sockets, ML_SOCKETS_OPEN, index, &boot->names, boot->sockets);
+}
+
+/* ---- stopping ---- */
+
+static void send_all(struct supervisor *s, enum ml_message_type type)
+{
+    struct ml_message m = {.type = type};
+
+    if (s->fleet != NULL)
+        ml_fleet_send_all(s->fleet, &m);
+}
+
+static void drain(struct supervisor *s)
+{
+    double timeout_s = ml_reload_summary(s->reload)->settings.shutdown_timeout;
+
+    s->state = DRAIN;
+    ml_fleet_retire(s->fleet);
+    ml_sockets_close(s->sockets);
+    send_all(s, ML_MESSAGE_DRAIN);
+    ml_timer_set(&s->end, timeout_s + KILL_GRACE_S);
+    publish(s);
+    if (ml_fleet_running(s->fleet) == 0)
+        finish(s, ML_EXIT_OK);
+}
+
+static void on_end_timer(void *ctx)
+{
+    struct supervisor *s = ctx;
+
+    if (s->state == CLOSE) {
+        drain(s);
+    } else {
+        ml_log_event(ML_LOG_ERROR, "workers that do not end are killed",
+                     ML_KV("workers", ml_fleet_running(s->fleet)));
+        ml_fleet_kill_all(s->fleet);
+    }
+}
+
+static void stop(struct supervisor *s, const char *signal_name)
+{
+    double delay_s;
+
+    if (s->state == STAGE) {
+        finish(s, ML_EXIT_OK);
+        return;
+    }
+    if (s->state >= CLOSE)
+        return;
+    delay_s = ml_reload_summary(s->reload)->settings.shutdown_delay;
+    ml_log_event(ML_LOG_INFO, "stopping", ML_KV("signal", signal_name), ML_KV("delay", delay_s));
+    ml_watch_free(&s->watch);
+    ml_reload_stop(s->reload);
+    s->state = CLOSE;
+    send_all(s, ML_MESSAGE_CLOSING);
+    publish(s);
+    if (delay_s > 0)
+        ml_timer_set(&s->end, delay_s);
+    else
+        drain(s);
+}
+
+static void stop_at_once(struct supervisor *s)
+{
+    ml_log_event(ML_LOG_WARN, "stopping at once");
+    ml_fleet_kill_all(s->fleet);
+    finish(s, ML_EXIT_AT_ONCE);
+}
+
+/* ---- signals ---- */
+
+static void reopen(struct supervisor *s)
+{
+    if (s->reload == NULL)
+        return;
+    ml_logs_reopen(ml_reload_logs(s->reload));
+    send_all(s, ML_MESSAGE_REOPEN);
+}
+
+static void act(struct supervisor *s, int number)
+{
+    if (number == SIGCHLD && s->fleet != NULL)
+        ml_fleet_reap(s->fleet);
+    else if (number == SIGINT && s->state >= CLOSE)
+        stop_at_once(s);
+    else if (number == SIGINT || number == SIGTERM)
+        stop(s, number == SIGINT ? "INT" : "TERM");
+    else if (number == SIGUSR1)
+        reopen(s);
+    else if (number == SIGHUP && (s->state == START || s->state == SERVE))
+        ml_reload_ask(s->reload, NULL);
+}
+
+static void on_signal(struct ev_loop *ev, ev_io *io, int events)
+{
+    struct supervisor *s = io->data;
+    struct signalfd_siginfo info;
+
+    (void)ev;
+    (void)events;
+    while (read(s->signals, &info, sizeof info) == (ssize_t)sizeof info)
+        act(s, (int)info.ssi_signo);
+}
+
+/* ---- starting ---- */
+
+static unsigned cpus(void)
+{
+    cpu_set_t set;
+    int n = 1;
+
+    CPU_ZERO(&set);
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        n = CPU_COUNT(&set);
+    return n > 0 ? (unsigned)n : 1;
+}
+
+static unsigned worker_count(const struct supervisor *s, const struct ml_settings *settings)
+{
+    unsigned n = s->conf->workers;
+
+    if (n == 0)
+        n = settings->workers;
+    if (n == 0)
+        n = cpus();
+    return n < ML_SHM_WORKERS_MAX ? n : ML_SHM_WORKERS_MAX;
+}
+
+static bool open_control(struct supervisor *s, struct ml_buf *why)
+{
+    struct ml_control_handler handler = {.status = on_status, .reload = on_reload, .ctx = s};
+
+    if (s->conf->control == NULL)
+        return true;
+    s->control = ml_control_new(s->loop, s->conf->control, &handler, why);
+    return s->control != NULL;
+}
+
+/* The fallible part of the start, cheapest first. */
+static bool open_all(struct supervisor *s, struct ml_stage_result *first, struct ml_buf *why)
+{
+    const struct ml_settings *settings = &first->summary->settings;
+    struct ml_reload_conf conf = {.loop = s->loop,
+                                  .dir = s->conf->dir,
+                                  .user = &s->user,
+                                  .changed = publish,
+                                  .committed = on_committed,
+                                  .ctx = s};
+    struct ml_logs *logs;
+
+    if (!ml_user_find(settings->user, &s->user, why))
+        return false;
+    s->sockets = ml_sockets_new(worker_count(s, settings));
+    if (!ml_sockets_plan(s->sockets, first->summary, why))
+        return false;
+    ml_sockets_commit(s->sockets);
+    logs = ml_logs_open(settings, &s->user, why);
+    if (logs == NULL)
+        return false;
+    conf.sockets = s->sockets;
+    s->reload = ml_reload_new(&conf, first, &logs);
+    return open_control(s, why);
+}
+
+static void start_workers(struct supervisor *s)
+{
+    const struct ml_settings *settings = &ml_reload_summary(s->reload)->settings;
+    struct ml_fleet_conf conf = {.loop = s->loop,
+                                 .shm = s->shm,
+                                 .count = worker_count(s, settings),
+                                 .boot = boot_worker,
+                                 .message = on_worker_message,
+                                 .ended = on_worker_ended,
+                                 .changed = publish,
+                                 .ctx = s};
+
+    s->fleet = ml_fleet_new(&conf);
+    ml_reload_set_fleet(s->reload, s->fleet);
+    ml_fleet_set_heartbeat(s->fleet, settings->heartbeat_timeout);
+    s->state = START;
+    publish(s);
+    ml_fleet_start(s->fleet);
+    publish(s);
+}
+
+static void on_first_stage(void *ctx, struct ml_stage_result *first)
+{
+    struct supervisor *s = ctx;
+    struct ml_buf why = {0};
+
+    if (first->summary == NULL) {
+        refuse(s, ML_EXIT_SITE, first->error);
+        return;
+    }
+    s->shm = ml_shm_new(first->summary->settings.shared_memory);
+    if (open_all(s, first, &why))
+        start_workers(s);
+    else
+        refuse(s, ML_EXIT_START, ml_buf_str(&why));
+    ml_buf_release(&why);
+    ml_stage_free(&s->stage);
+}
+
+static bool open_signals(struct supervisor *s)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGUSR1);
+    sigaddset(&set, SIGCHLD);
+    signal(SIGCHLD, SIG_DFL); /* an ignored one would reap our children by itself */
+    signal(SIGPIPE, SIG_IGN);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    s->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (s->signals < 0)
+        return false;
+    ev_io_init(&s->signals_watcher, on_signal, s->signals, EV_READ);
+    s->signals_watcher.data = s;
+    ev_io_start(ml_loop_ev(s->loop), &s->signals_watcher);
+    return true;
+}
+
+static void supervisor_close(struct supervisor *s)
+{
+    ml_watch_free(&s->watch);
+    ml_stage_free(&s->stage);
+    if (s->reload != NULL)
+        ml_reload_stop(s->reload);
+    ml_control_free(&s->control);
+    ml_fleet_free(&s->fleet);
+    ml_reload_free(&s->reload);
+    ml_sockets_free(&s->sockets);
+    ml_shm_free(&s->shm);
+    ml_timer_drop(&s->end);
+    ev_io_stop(ml_loop_ev(s->loop), &s->signals_watcher);
+    close(s->signals);
+    ml_loop_free(&s->loop);
+}
+
+int ml_supervisor_run(const struct ml_supervisor_conf *conf)
+{
+    static struct supervisor s; /* one per process; its children find no pointer into it */
+
+    s = (struct supervisor){.conf = conf, .started_s = ml_clock_wall_s(), .loop = ml_loop_new()};
+    ml_timer_init(&s.end, s.loop, on_end_timer, &s);
+    if (!open_signals(&s)) {
+        perror("moonlatch: signalfd");
+        ml_loop_free(&s.loop);
+        return ML_EXIT_START;
+    }
+    s.stage = ml_stage_new(s.loop, conf->dir, 1, STAGE_S, on_first_stage, &s);
+    ml_loop_run(s.loop);
+    if (s.state >= CLOSE)
+        ml_log_event(ML_LOG_INFO, "stopped", ML_KV("exit", s.exit_code));
+    ml_log_event_flush();
+    supervisor_close(&s);
+    return s.exit_code;
+}

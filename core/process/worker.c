@@ -1,0 +1,458 @@
+/* worker.c - the life of a serving process.
+ *
+ *   START --its generation is live--> SERVE --told to, or the supervisor is gone--> DRAIN
+ *     \--cannot--> exit code 1          ^ LOAD, SWITCH: the next generation            \--> end
+ *
+ * What the supervisor says comes in order, so a SWITCH always finds what the LOAD before it left;
+ * if it does not, the two disagree and this process ends: its successor begins with what is
+ * committed. */
+#include "process/worker.h"
+
+#include "base/clock.h"
+#include "base/log_event.h"
+#include "process/child.h"
+#include "process/logs.h"
+#include "process/message.h"
+#include "process/ports.h"
+#include "process/status.h"
+#include "script/generation.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+enum { LAST_TURNS = 50 };
+static const double TICK_S = 0.2, DRAIN_CHECK_S = 0.02, ABORT_GRACE_S = 0.1;
+
+enum state { START, SERVE, DRAIN };
+
+struct worker {
+    const struct ml_worker_boot *boot;
+    enum state state;
+    int exit_code;
+    int signals; /* owned signalfd */
+    struct ml_loop *loop;
+    struct ml_resolver *resolver;
+    struct ml_outbound *outbound;
+    struct ml_inbound inbound;
+    struct ml_handler handler;
+    struct ml_script_host host;
+    struct ml_ports *ports;
+    struct ml_shm_worker *stats; /* borrowed */
+    struct ml_generation *current;
+    struct ml_logs *logs;
+    struct { /* what the last LOAD left */
+        struct ml_generation *generation;
+        struct ml_logs *logs;
+        uint32_t attempt;
+    } loaded;
+    char *service; /* owned; inbound points to it */
+    ev_io channel_watcher, signals_watcher;
+    struct ml_buf scratch;
+    struct ml_timer tick, drained, deadline;
+};
+
+static void drain(struct worker *w);
+
+static void end(struct worker *w, int exit_code)
+{
+    w->exit_code = exit_code;
+    ml_loop_stop(w->loop);
+}
+
+/* The supervisor reads at once, so a full channel means that it is gone or stuck. */
+static void tell(struct worker *w, enum ml_message_type type, uint32_t number, uint32_t attempt,
+                 struct ml_str text)
+{
+    struct ml_message m = {.type = type, .number = number, .attempt = attempt, .text = text};
+
+    if (!ml_message_send(w->boot->channel, &m) && w->state != DRAIN) {
+        ml_log_event(ML_LOG_ERROR, "cannot talk to the supervisor",
+                     ML_KV("error", strerror(errno)));
+        drain(w);
+    }
+}
+
+/* ---- generations ---- */
+
+/* NULL with a sentence in why.  fd stays the caller's. */
+static struct ml_generation *load_generation(struct worker *w, int fd, uint32_t number,
+                                             struct ml_buf *why)
+{
+    struct ml_snapshot *snapshot = ml_snapshot_open(fd, why);
+    struct ml_generation *g = NULL;
+
+    if (snapshot != NULL)
+        g = ml_generation_load(snapshot, number, &w->host, why);
+    ml_snapshot_free(&snapshot);
+    return g;
+}
+
+static void discard(struct worker *w)
+{
+    if (w->loaded.generation != NULL)
+        ml_generation_retire(&w->loaded.generation);
+    ml_logs_free(&w->loaded.logs);
+    ml_ports_discard(w->ports);
+}
+
+static bool load(struct worker *w, int fd, uint32_t number, struct ml_buf *why)
+{
+    const struct ml_settings *settings;
+
+    w->loaded.generation = load_generation(w, fd, number, why);
+    if (w->loaded.generation == NULL)
+        return false;
+    settings = &ml_generation_site(w->loaded.generation)->settings;
+    w->loaded.logs = ml_logs_open(settings, NULL, why);
+    return w->loaded.logs != NULL;
+}
+
+static void set_service(struct worker *w, struct ml_str service)
+{
+    free(w->service);
+    w->service = strndup(service.p, service.len);
+    if (w->service == NULL)
+        abort();
+    w->inbound.service = ml_str_of(w->service);
+}
+
+/* What was loaded is live from here on. */
+static void switch_over(struct worker *w)
+{
+    struct ml_generation *next = w->loaded.generation;
+    const struct ml_site *site = ml_generation_site(next);
+
+    w->loaded.generation = NULL;
+    ml_logs_use(&w->logs, &w->loaded.logs);
+    w->inbound.access_log = ml_logs_access(w->logs);
+    set_service(w, site->settings.service);
+    ml_generation_switch(&w->current, next);
+    ml_ports_apply(w->ports, site);
+    atomic_store(&w->stats->generation, ml_generation_number(next));
+}
+
+/* ---- messages ---- */
+
+static void on_load(struct worker *w, struct ml_message *m)
+{
+    unsigned sockets = m->fd_count > 0 ? m->fd_count - 1 : 0;
+    struct ml_buf why = {0};
+    bool ok = m->fd_count > 0;
+
+    discard(w);
+    w->loaded.attempt = m->attempt;
+    if (ok && !ml_ports_add(w->ports, m->text, m->fds + 1, sockets))
+        ok = false;
+    if (!ok)
+        ml_buf_append(&why, ML_STR("the order to load makes no sense"));
+    else
+        ok = load(w, m->fds[0], m->number, &why);
+    if (m->fd_count > 0)
+        close(m->fds[0]);
+    if (!ok)
+        discard(w);
+    tell(w, ok ? ML_MESSAGE_LOADED : ML_MESSAGE_FAILED, m->number, m->attempt, ml_buf_str(&why));
+    ml_buf_release(&why);
+}
+
+static void on_switch(struct worker *w, const struct ml_message *m)
+{
+    if (w->state == DRAIN)
+        return;
+    if (w->loaded.generation == NULL || w->loaded.attempt != m->attempt) {
+        ml_log_event(ML_LOG_ERROR, "told to switch to what is not loaded",
+                     ML_KV("generation", m->number));
+        end(w, 1);
+        return;
+    }
+    switch_over(w);
+    tell(w, ML_MESSAGE_SWITCHED, m->number, m->attempt, ML_STR(""));
+}
+
+static void on_message(struct worker *w, struct ml_message *m)
+{
+    switch (m->type) {
+    case ML_MESSAGE_LOAD:
+        on_load(w, m);
+        return;
+    case ML_MESSAGE_SWITCH:
+        on_switch(w, m);
+        return;
+    case ML_MESSAGE_DISCARD:
+        discard(w);
+        return;
+    case ML_MESSAGE_CLOSING:
+        w->inbound.draining = true;
+        return;
+    case ML_MESSAGE_DRAIN:
+        drain(w);
+        return;
+    case ML_MESSAGE_REOPEN:
+        ml_logs_reopen(w->logs);
+        return;
+    default:
+        ml_message_close_fds(m, 0);
+        return;
+    }
+}
+
+/* One message per event: an old generation that a message retired is gone before the next. */
+static void on_channel(struct ev_loop *ev, ev_io *io, int events)
+{
+    struct worker *w = io->data;
+    struct ml_message m;
+    enum ml_err err = ml_message_receive(w->boot->channel, &w->scratch, &m);
+
+    (void)events;
+    if (err == ML_OK) {
+        on_message(w, &m);
+    } else if (err != ML_AGAIN) { /* the supervisor is gone */
+        ev_io_stop(ev, io);
+        drain(w);
+    }
+}
+
+static void on_signal(struct ev_loop *ev, ev_io *io, int events)
+{
+    struct worker *w = io->data;
+    struct signalfd_siginfo info;
+
+    (void)ev;
+    (void)events;
+    if (read(w->signals, &info, sizeof info) != (ssize_t)sizeof info)
+        return;
+    if (info.ssi_signo == SIGUSR1)
+        ml_logs_reopen(w->logs);
+    else
+        drain(w);
+}
+
+/* ---- time ---- */
+
+static void on_tick(void *ctx)
+{
+    struct worker *w = ctx;
+
+    atomic_store(&w->stats->beat_ms, ml_clock_mono_ms());
+    if (w->logs != NULL)
+        ml_logs_flush(w->logs);
+    if (w->inbound.access_log != NULL)
+        atomic_store(&w->stats->log_dropped, ml_log_dropped(w->inbound.access_log));
+    ml_timer_set(&w->tick, TICK_S);
+}
+
+static void on_drained(void *ctx)
+{
+    struct worker *w = ctx;
+
+    if (w->inbound.connections == 0)
+        end(w, 0);
+    else
+        ml_timer_set(&w->drained, DRAIN_CHECK_S);
+}
+
+static void on_deadline(void *ctx)
+{
+    struct worker *w = ctx;
+
+    if (w->inbound.connections == 0) {
+        end(w, 0);
+        return;
+    }
+    ml_log_event(ML_LOG_WARN, "connections are cut at the deadline",
+                 ML_KV("connections", w->inbound.connections));
+    ml_inbound_abort(&w->inbound);
+    ml_timer_set(&w->deadline, ABORT_GRACE_S);
+    ml_timer_set(&w->drained, 0);
+}
+
+static void drain(struct worker *w)
+{
+    if (w->state == DRAIN)
+        return;
+    if (w->state == START) {
+        end(w, 0);
+        return;
+    }
+    w->state = DRAIN;
+    ml_ports_close(w->ports);
+    ml_inbound_drain(&w->inbound);
+    ml_timer_set(&w->drained, 0);
+    ml_timer_set(&w->deadline, ml_generation_site(w->current)->settings.shutdown_timeout);
+}
+
+/* ---- life ---- */
+
+static char *status_json(void *ctx)
+{
+    struct worker *w = ctx;
+    struct ml_buf json = {0};
+    char *copy;
+
+    ml_status_json(w->boot->shm, &json);
+    copy = strndup(ml_buf_str(&json).p, ml_buf_len(&json));
+    if (copy == NULL)
+        abort();
+    ml_buf_release(&json);
+    return copy;
+}
+
+/* A terminal's signals reach the whole process group, but only the supervisor acts on them. */
+static int open_signals(void)
+{
+    sigset_t set;
+    int fd;
+
+    signal(SIGINT, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (fd < 0)
+        abort();
+    return fd;
+}
+
+static void watch_fd(struct worker *w, ev_io *io, int fd,
+                     void (*ready)(struct ev_loop *, ev_io *, int))
+{
+    ev_io_init(io, ready, fd, EV_READ);
+    io->data = w;
+    ev_io_start(ml_loop_ev(w->loop), io);
+}
+
+static void worker_open(struct worker *w, const struct ml_worker_boot *boot)
+{
+    w->boot = boot;
+    w->stats = ml_shm_worker(boot->shm, boot->index);
+    w->signals = open_signals();
+    w->loop = ml_loop_new();
+    w->resolver = ml_resolver_new(w->loop);
+    w->outbound = ml_outbound_new(w->loop, w->resolver, boot->shm, boot->index);
+    w->handler = ml_generation_handler(&w->current);
+    w->inbound = (struct ml_inbound){
+        .loop = w->loop, .handler = &w->handler, .stats = w->stats, .draining = boot->closing};
+    w->ports = ml_ports_new(&w->inbound);
+    w->host = (struct ml_script_host){.loop = w->loop,
+                                      .outbound = w->outbound,
+                                      .shm = boot->shm,
+                                      .worker = boot->index,
+                                      .status_json = status_json,
+                                      .status_ctx = w};
+    ml_timer_init(&w->tick, w->loop, on_tick, w);
+    ml_timer_init(&w->drained, w->loop, on_drained, w);
+    ml_timer_init(&w->deadline, w->loop, on_deadline, w);
+    watch_fd(w, &w->channel_watcher, boot->channel, on_channel);
+    watch_fd(w, &w->signals_watcher, w->signals, on_signal);
+}
+
+static bool worker_start(struct worker *w, struct ml_buf *why)
+{
+    const struct ml_worker_boot *boot = w->boot;
+
+    if (!ml_ports_add(w->ports, ml_buf_str(&boot->names), boot->sockets, boot->socket_count)) {
+        ml_buf_append(why, ML_STR("the sockets make no sense"));
+        return false;
+    }
+    if (!load(w, boot->snapshot, boot->generation, why))
+        return false;
+    close(boot->snapshot);
+    switch_over(w);
+    w->state = SERVE;
+    on_tick(w);
+    tell(w, ML_MESSAGE_SWITCHED, boot->generation, 0, ML_STR(""));
+    return true;
+}
+
+/* Retired generations end within a few turns, since no connection is left. */
+static bool last_turns(struct worker *w)
+{
+    for (int i = 0; i < LAST_TURNS && ml_generation_alive() > 0; i++) {
+        ml_timer_set(&w->drained, 0); /* so that the turn does not wait */
+        ml_loop_turn(w->loop);
+    }
+    return ml_generation_alive() == 0;
+}
+
+static void ignore(void *ctx)
+{
+    (void)ctx;
+}
+
+static void worker_close(struct worker *w)
+{
+    w->drained.fire = ignore;
+    ml_inbound_abort(&w->inbound);
+    discard(w);
+    ml_ports_free(&w->ports);
+    if (w->current != NULL)
+        ml_generation_retire(&w->current);
+    if (!last_turns(w)) {
+        ml_log_event(ML_LOG_DEBUG, "scripts still wait at the end of the worker");
+        ml_logs_flush(w->logs);
+        _exit(w->exit_code);
+    }
+    ev_io_stop(ml_loop_ev(w->loop), &w->channel_watcher);
+    ev_io_stop(ml_loop_ev(w->loop), &w->signals_watcher);
+    ml_timer_drop(&w->tick);
+    ml_timer_drop(&w->drained);
+    ml_timer_drop(&w->deadline);
+    ml_outbound_free(&w->outbound);
+    ml_resolver_free(&w->resolver);
+    ml_loop_free(&w->loop);
+    ml_logs_free(&w->logs);
+    ml_buf_release(&w->scratch);
+    free(w->service);
+    close(w->signals);
+}
+
+static void give_up(const struct ml_worker_boot *boot, struct ml_buf *why)
+{
+    struct ml_message m = {
+        .type = ML_MESSAGE_FAILED, .number = boot->generation, .text = ml_buf_str(why)};
+
+    if (!ml_message_send(boot->channel, &m))
+        ml_log_event(ML_LOG_ERROR, "worker cannot start", ML_KV("error", ml_buf_str(why)));
+}
+
+static void forget_parent(const struct ml_worker_boot *boot)
+{
+    int keep[ML_SITE_LISTENERS_MAX + 2];
+    unsigned count = 0;
+
+    keep[count++] = boot->channel;
+    keep[count++] = boot->snapshot;
+    for (unsigned i = 0; i < boot->socket_count; i++)
+        keep[count++] = boot->sockets[i];
+    ml_child_begin(keep, count);
+}
+
+int ml_worker_run(const struct ml_worker_boot *boot, pid_t parent)
+{
+    static struct worker worker; /* one per process */
+    struct ml_buf why = {0};
+    bool started = false;
+
+    forget_parent(boot);
+    if (!ml_user_become(&boot->user, &why)) {
+        give_up(boot, &why);
+        return 1;
+    }
+    ml_child_tie(parent, SIGTERM); /* after the change of user, which clears it */
+    worker_open(&worker, boot);
+    started = worker_start(&worker, &why);
+    if (started)
+        ml_loop_run(worker.loop);
+    else
+        give_up(boot, &why);
+    ml_buf_release(&why);
+    worker_close(&worker);
+    ml_log_event_flush();
+    return started ? worker.exit_code : 1;
+}
