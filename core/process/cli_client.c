@@ -1,0 +1,95 @@
+/* cli_client.c - `moonlatch reload` and `moonlatch status`: one question to a running gateway. */
+#include "process/cli.h"
+#include "process/control_client.h"
+#include "process/render.h"
+
+#include <stdio.h>
+
+static const double STATUS_TIMEOUT_S = 10, RELOAD_TIMEOUT_S = 150;
+
+static int complain(struct ml_buf *why, int code)
+{
+    fprintf(stderr, "moonlatch: %.*s\n", (int)ml_buf_len(why), ml_buf_str(why).p);
+    ml_buf_release(why);
+    return code;
+}
+
+static int find(const struct ml_cli_args *args, char path[ML_CONTROL_PATH_MAX], struct ml_buf *why)
+{
+    switch (ml_control_find(args->options[ML_OPTION_CONTROL], args->dir, path, why)) {
+    case ML_CONTROL_FOUND:
+        return ML_CLI_DONE;
+    case ML_CONTROL_SEVERAL:
+        return ML_CLI_USAGE;
+    default:
+        return ML_CLI_NOT_RUNNING;
+    }
+}
+
+/* Shows an answer as text on the stream. */
+static int show(FILE *to, const char *function, struct ml_str json, int code)
+{
+    struct ml_buf text = {0}, why = {0};
+
+    if (!ml_render(function, json, &text, &why)) {
+        ml_buf_release(&text);
+        return complain(&why, ML_CLI_NOT_RUNNING);
+    }
+    fwrite(ml_buf_str(&text).p, 1, ml_buf_len(&text), to);
+    ml_buf_release(&text);
+    return code;
+}
+
+static int print_json(struct ml_str json)
+{
+    printf("%.*s\n", (int)json.len, json.p);
+    return ML_CLI_DONE;
+}
+
+int ml_cli_status(const struct ml_cli_args *args)
+{
+    struct ml_buf json = {0}, why = {0};
+    char path[ML_CONTROL_PATH_MAX];
+    int code = find(args, path, &why);
+
+    if (code != ML_CLI_DONE)
+        return complain(&why, code);
+    if (ml_control_ask(path, "status", STATUS_TIMEOUT_S, &json, &why) == ML_CONTROL_NO_ANSWER)
+        code = complain(&why, ML_CLI_NOT_RUNNING);
+    else if (args->options[ML_OPTION_JSON] != NULL)
+        code = print_json(ml_buf_str(&json));
+    else
+        code = show(stdout, "status", ml_buf_str(&json), ML_CLI_DONE);
+    ml_buf_release(&json);
+    return code;
+}
+
+static int ask_reload(const char *path, bool wait)
+{
+    struct ml_buf json = {0}, why = {0};
+    int code;
+
+    switch (ml_control_ask(path, wait ? "reload" : "notify", RELOAD_TIMEOUT_S, &json, &why)) {
+    case ML_CONTROL_OK:
+        code = wait ? show(stdout, "reloaded", ml_buf_str(&json), ML_CLI_DONE) : ML_CLI_DONE;
+        break;
+    case ML_CONTROL_REFUSED:
+        code = show(stderr, "refused", ml_buf_str(&json), ML_CLI_REFUSED);
+        break;
+    default:
+        code = complain(&why, ML_CLI_NOT_RUNNING);
+    }
+    ml_buf_release(&json);
+    return code;
+}
+
+int ml_cli_reload(const struct ml_cli_args *args)
+{
+    char path[ML_CONTROL_PATH_MAX];
+    struct ml_buf why = {0};
+    int code = find(args, path, &why);
+
+    if (code != ML_CLI_DONE)
+        return complain(&why, code);
+    return ask_reload(path, args->options[ML_OPTION_WAIT] != NULL);
+}
