@@ -3,23 +3,25 @@ BUILD ?= build
 CMAKE_ARGS ?=
 SECONDS ?= 30
 
-.PHONY: run build test test-built lint fuzz bench clean packages test-packages
+.PHONY: run build configure test unit lint fuzz bench clean packages test-packages
 
 ## run: install what is missing, build, start examples/hospital with everything embedded
 run: build
 	@sh tools/run-hospital.sh $(BUILD)/moonlatch
 
 ## build: only the program, $(BUILD)/moonlatch, usable in place
-build: packages
-	@cmake -S . -B $(BUILD) -G Ninja $(CMAKE_ARGS) >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
-	@rm -f $(BUILD).log
+build: configure
 	@cmake --build $(BUILD)
 
 ## test: install the test packages too, build, run every test of C and Lua
 test: test-packages build
 	@sh tools/test.sh $(BUILD)
 
-## lint: layout of C and Lua, warnings as errors
+## unit: only the tests of C
+unit: test-packages configure
+	@sh tools/test.sh $(BUILD) unit
+
+## lint: layout of Lua; warnings are errors
 lint: test-packages
 	@sh tools/lint.sh
 
@@ -30,6 +32,10 @@ fuzz:
 ## bench: CPU per request against Debian's nginx and haproxy
 bench: build
 	@sh bench/run.sh $(BUILD)/moonlatch
+
+configure: packages
+	@cmake -S . -B $(BUILD) -G Ninja $(CMAKE_ARGS) >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
+	@rm -f $(BUILD).log
 
 packages:
 	@sh tools/packages.sh build

@@ -5,6 +5,7 @@
 
 #include "base/version.h"
 
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -89,8 +90,8 @@ static void print_exit_codes(void)
 static int explain(const struct command *command)
 {
     print_usage(stdout, command);
-    printf("\n%s%c%s.\n%s\nOptions:\n", "", command->summary[0], command->summary + 1,
-           command->text);
+    printf("\n%c%s.\n%s\nOptions:\n", toupper((unsigned char)command->summary[0]),
+           command->summary + 1, command->text);
     for (int i = 0; i < ML_OPTION_COUNT; i++)
         if (i == ML_OPTION_HELP || command->options & 1u << i)
             print_option(&OPTIONS[i]);

@@ -7,7 +7,7 @@
 /* Exit codes, X(name, code, when) */
 #define ML_CLI_TABLE(X)                                                                            \
     X(DONE, 0, "done; run: the gateway ended as it was told to")                                   \
-    X(REFUSED, 1, "the site does not load, or the reload was refused")                             \
+    X(REFUSED, 1, "the site does not load, or what was asked for is refused")                      \
     X(USAGE, 2, "the command line is wrong")                                                       \
     X(START, 3, "cannot bind, cannot start, or a system call failed")                              \
     X(NOT_RUNNING, 4, "no gateway is running, or it does not answer")                              \
