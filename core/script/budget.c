@@ -14,7 +14,9 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
@@ -38,6 +40,7 @@ static struct {
     /* the handler's own */
     uint64_t seen, since_ns;
     /* never the handler's */
+    char message[160]; /* of the first kill of this resume, or "" */
     pid_t armed;
     timer_t timer;
 } watch;
@@ -55,10 +58,21 @@ static uint64_t cpu_ns(void)
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+/* A hook has no frame of its own: ar is the function that overran.  Who catches the error is met by
+ * the hook again, elsewhere; the first place is the one that counts. */
 static void kill_hook(lua_State *L, lua_Debug *ar)
 {
-    (void)ar;
-    luaL_error(L, "CPU budget of %d ms exceeded", (int)(watch.budget_ns / 1000000u));
+    if (watch.message[0] == '\0') {
+        lua_getinfo(L, "Sl", ar);
+        if (ar->currentline > 0)
+            snprintf(watch.message, sizeof watch.message, "%s:%d: ", ar->short_src,
+                     ar->currentline);
+        snprintf(watch.message + strlen(watch.message),
+                 sizeof watch.message - strlen(watch.message), "CPU budget of %d ms exceeded",
+                 (int)(watch.budget_ns / 1000000u));
+    }
+    lua_pushstring(L, watch.message);
+    lua_error(L);
 }
 
 /* Repeated at each tick until the resume ends: LuaJIT may lose a flag that it changes at the moment
@@ -118,6 +132,7 @@ void ml_budget_enter(lua_State *L, double ms)
     watch.L = L;
     watch.budget_ns = (uint64_t)(ms * 1e6);
     watch.killed = 0;
+    watch.message[0] = '\0';
     watch.resumes++;
     barrier();
     watch.depth = 1;

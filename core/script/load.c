@@ -401,15 +401,14 @@ static int compile(lua_State *L)
     struct ml_str text = ml_check_str(L, 1);
     const char *name = luaL_checkstring(L, 2);
 
+    luaL_checktype(L, 3, LUA_TTABLE); /* without one a chunk would see the program's own globals */
     if (luaL_loadbufferx(L, text.p, text.len, name, "t") != 0) {
         lua_pushnil(L);
         lua_insert(L, -2);
         return 2;
     }
-    if (lua_istable(L, 3)) {
-        lua_pushvalue(L, 3);
-        lua_setfenv(L, -2);
-    }
+    lua_pushvalue(L, 3);
+    lua_setfenv(L, -2);
     return 1;
 }
 

@@ -10,7 +10,9 @@ local gw = require "moonlatch"
 local M = { name = "request_id" }
 
 M.config = {
-  header = { "string", default = "X-Request-ID", min = 1 },
+  header = { "string", default = "X-Request-ID", check = function(name)
+    if not name:find("^[%w!#$%%&'*+.^_`|~-]+$") then return "is no name of a header" end
+  end },
   accept_from = { "list", of = "string", default = {} },
 }
 
@@ -23,7 +25,7 @@ end
 function M.new(conf)
   local header, accept_from = conf.header, conf.accept_from
   local accepts = #accept_from > 0
-  if accepts then gw.ip_match("127.0.0.1", accept_from) end -- malformed networks are load errors
+  if accepts then gw.ip_match("127.0.0.1", accept_from) end -- a malformed network fails the load
   return function(req, next)
     if accepts then
       local given = req:header(header)

@@ -45,4 +45,4 @@ run_all()
 routes:link(upstreams.by_name)
 loader:check_globals()
 upstreams.closed = true
-loader.lock()
+loader:lock()

@@ -6,6 +6,7 @@
 --
 -- A variable that is set to nothing counts as not set, as it does in shells' ${NAME:-default}.
 local core = require "moonlatch.core"
+local sandbox = require "moonlatch.sandbox"
 local where = require "moonlatch.where"
 
 local M = {}
@@ -66,4 +67,4 @@ function M.list(name, ...)
   return list
 end
 
-return setmetatable(M, { __call = function(_, name, ...) return text(name, ...) end })
+return sandbox.read_only("gw.env", M, function(_, name, ...) return text(name, ...) end)

@@ -4,28 +4,32 @@
 local config = require "moonlatch.config"
 local core = require "moonlatch.core"
 local env = require "moonlatch.env"
+local sandbox = require "moonlatch.sandbox"
 local where = require "moonlatch.where"
 
 local M = {}
 
+-- Tail calls throughout: a complaint of the core names the line of the script then.
+
 local function log_functions()
   local log = {}
   for _, level in ipairs { "debug", "info", "warn", "error" } do
-    log[level] = function(message, fields) core.log(level, message, fields) end
+    log[level] = function(message, fields) return core.log(level, message, fields) end
   end
-  return setmetatable(log, { __call = function(_, message, fields) core.log("info", message, fields) end })
+  return sandbox.read_only("gw.log", log, function(_, ...) return core.log("info", ...) end)
 end
 
 local function http_functions()
   local http = { request = core.http_request }
   for _, method in ipairs { "get", "post", "put", "patch", "delete", "head" } do
     http[method] = function(url, opts)
-      local all = { url = url, method = method:upper() }
+      local all = {}
       for key, value in pairs(opts or {}) do all[key] = value end
+      all.url, all.method = url, method:upper()
       return core.http_request(all)
     end
   end
-  return setmetatable(http, { __call = function(_, opts) return core.http_request(opts) end })
+  return sandbox.read_only("gw.http", http, function(_, opts) return core.http_request(opts) end)
 end
 
 local function waiting(gw)
@@ -39,8 +43,8 @@ local function values(gw)
   gw.uptime, gw.status, gw.random_hex = core.uptime, core.status, core.random_hex
   gw.ip_match, gw.url_encode, gw.url_decode = core.ip_match, core.url_encode, core.url_decode
   gw.base64_encode, gw.base64_decode = core.base64_encode, core.base64_decode
-  gw.json = { encode = core.json_encode, pretty = core.json_encode_pretty, decode = core.json_decode,
-              null = core.json_null, array = core.json_array }
+  gw.json = sandbox.read_only("gw.json", { encode = core.json_encode, pretty = core.json_encode_pretty,
+      decode = core.json_decode, null = core.json_null, array = core.json_array })
   gw.log, gw.env = log_functions(), env
 end
 
@@ -79,13 +83,9 @@ function M.new(loader, routes, upstreams)
   values(gw)
   waiting(gw)
   declarations(gw, loader, routes, upstreams)
-  return setmetatable({}, {
-    __index = setmetatable(gw, { __index = function(_, name)
-      error(("gw.%s does not exist"):format(tostring(name)), 3)
-    end }),
-    __newindex = function(_, name) error(("gw.%s can not be set"):format(tostring(name)), 2) end,
-    __metatable = "locked",
-  })
+  return sandbox.read_only("gw", setmetatable(gw, { __index = function(_, name)
+    error(("gw.%s does not exist"):format(tostring(name)), 2)
+  end }))
 end
 
 return M

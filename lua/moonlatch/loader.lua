@@ -11,13 +11,14 @@ local where = require "moonlatch.where"
 local Loader = {}
 Loader.__index = Loader
 
-local native = { bit = true, ["table.new"] = true, ["table.clear"] = true }
+local native = { ["table.new"] = true, ["table.clear"] = true }
 
 --- @param log function(message) for `print`
 function Loader.new(log)
   local self = setmetatable({ loaded = {}, chunks = {}, unsafe = {} }, Loader)
-  self.env, self.globals, self.lock = sandbox.new(core, log)
+  self.env, self.globals, self.lock_globals = sandbox.new(core, log)
   self.globals.require = function(name) return self:require(name) end
+  self.loaded.bit = self.globals.bit
   return self
 end
 
@@ -37,7 +38,9 @@ function Loader:unsafe_env()
     return value
   end, __newindex = self.env })
   self.open_env.require = function(name)
-    if core.source(self:file_of(name)) or self.loaded[name] then return self:require(name) end
+    if self.loaded[name] ~= nil or not self.locked and core.source(self:file_of(name)) then
+      return self:require(name)
+    end
     return require(name)
   end
   return self.open_env
@@ -51,7 +54,9 @@ function Loader:run(file)
   local chunk, wrong = core.compile(source, "@" .. file, env)
   if not chunk then error(wrong, 0) end
   if env == self.env then self.chunks[#self.chunks + 1] = { file = file, chunk = chunk } end
-  return chunk()
+  local ok, value = pcall(chunk)
+  if ok then return value end
+  error(type(value) == "string" and value or file .. ": " .. where.without_ours(value), 0)
 end
 
 function Loader.file_of(_, name)
@@ -65,28 +70,51 @@ function Loader:require(name)
   if value == self then where.fail(('require "%s": it requires itself'):format(name)) end
   if value ~= nil then return value end
   if native[name] then return require(name) end
+  if self.locked then
+    where.fail(('require "%s": files are read while the site is loaded, not later'):format(name))
+  end
   local file = self:file_of(name)
   if not core.source(file) then
     where.fail(('require "%s": there is no file %s in the site'):format(name, file))
   end
   self.loaded[name] = self
-  value = self:run(file)
-  if value == nil then value = true end
-  self.loaded[name] = value
-  return value
+  local ok, result = pcall(self.run, self, file)
+  if not ok then
+    self.loaded[name] = nil
+    error(result, 0)
+  end
+  if result == nil then result = true end
+  self.loaded[name] = result
+  return result
 end
 
---- Refuses the site when a file reads a global that nobody has defined.
-function Loader:check_globals()
+-- calls act(name, "file:line") for each of the accesses to a global that is not defined
+function Loader:each_undefined(accesses, act)
   for _, item in ipairs(self.chunks) do
-    for _, read in ipairs(undefined.reads(item.chunk)) do
-      if rawget(self.globals, read.name) == nil then
-        where.fail(('undefined global "%s"%s'):format(read.name, options.hint(read.name, self.globals)),
-                   item.file .. ":" .. read.line)
-      end
+    for _, access in ipairs(accesses(item.chunk)) do
+      if rawget(self.globals, access.name) == nil then act(access.name, item.file .. ":" .. access.line) end
     end
   end
+end
+
+--- Refuses the site when a file reads a global that nobody has defined.  One that is written but was
+-- not during the load would be an error of the request that writes it: a warning, for it may be
+-- meant for another environment.
+function Loader:check_globals()
+  self:each_undefined(undefined.reads, function(name, line)
+    where.fail(('undefined global "%s"%s'):format(name, options.hint(name, self.globals)), line)
+  end)
+  self:each_undefined(undefined.writes, function(name, line)
+    core.warn(('%s: the global "%s" is set here, which fails once the site is loaded; is a `local` missing?')
+              :format(line, name))
+  end)
   self.chunks = {}
+end
+
+--- The site is loaded: no more globals, no more files.
+function Loader:lock()
+  self.locked = true
+  self.lock_globals()
 end
 
 return Loader

@@ -26,6 +26,8 @@ local function check_module(module, name, file, line)
     where.fail(('middleware "%s": %s must return a table with a function new(conf)')
                :format(name, file), line)
   end
+  local wrong = module.config ~= nil and options.schema_complaint(module.config)
+  if wrong then where.fail(('middleware "%s": in %s, %s'):format(name, file, wrong), line) end
   if module.name ~= nil and module.name ~= name then
     where.fail(('middleware "%s": %s says that its name is "%s"')
                :format(name, file, tostring(module.name)), line)
@@ -51,7 +53,8 @@ local function named(name, given, loader, line)
   check_module(module, name, file, line)
   local conf, wrong = options.check(module.config or {}, given)
   if not conf then where.fail(('middleware "%s": %s'):format(name, wrong), line) end
-  local fn = module.new(conf)
+  local ok, fn = pcall(module.new, conf)
+  if not ok then where.fail(('middleware "%s": %s'):format(name, where.without_ours(fn)), line) end
   if type(fn) ~= "function" then
     where.fail(('middleware "%s": new(conf) in %s returned no function'):format(name, file), line)
   end

@@ -106,12 +106,16 @@ local function bound(rule, value)
   if rule.max and size > rule.max then return what .. "must be at most " .. rule.max .. unit end
 end
 
+-- The list with its elements converted | nil, what is wrong with one of them
 local function elements(rule, list)
+  local converted, kind = {}, { rule.of }
   for i, v in ipairs(list) do
-    if convert({ rule.of }, v) == nil then
-      return ("element %d must be %s, not %s"):format(i, describe { rule.of }, type(v))
+    converted[i] = convert(kind, v)
+    if converted[i] == nil then
+      return nil, ("element %d must be %s, not %s"):format(i, describe(kind), type(v))
     end
   end
+  return converted
 end
 
 -- The first thing that is wrong with a converted value, or nil.
@@ -119,22 +123,29 @@ local function complaint(rule, value)
   if rule.one_of and not one_of(rule.one_of, value) then
     return "must be one of " .. choices(rule.one_of)
   end
-  return bound(rule, value)
-      or (rule.of and type(value) == "table" and elements(rule, value))
-      or (rule.check and rule.check(value))
-      or nil
+  return bound(rule, value) or (rule.check and rule.check(value)) or nil
+end
+
+-- Who changes a default that he was given must not change it for others.
+local function default_of(rule)
+  if type(rule.default) ~= "table" then return rule.default end
+  local copy = {}
+  for key, value in pairs(rule.default) do copy[key] = value end
+  return copy
 end
 
 local function check_one(name, rule, value)
   if value == nil then
-    if rule.default ~= nil or rule.optional then return rule.default end
+    if rule.default ~= nil or rule.optional then return default_of(rule) end
     return nil, ('option "%s" is missing'):format(name)
   end
   local converted = convert(rule, value)
   if converted == nil then
     return nil, ('option "%s" must be %s, not %s'):format(name, describe(rule), type(value))
   end
-  local wrong = complaint(rule, converted)
+  local wrong
+  if rule.of and type(converted) == "table" then converted, wrong = elements(rule, converted) end
+  wrong = wrong or complaint(rule, converted)
   if wrong then return nil, ('option "%s" %s'):format(name, wrong) end
   return converted
 end
@@ -168,6 +179,32 @@ local function sorted(t)
   for key in pairs(t) do keys[#keys + 1] = key end
   table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)
   return keys
+end
+
+local properties = { default = true, optional = true, min = true, max = true, one_of = true,
+                     of = true, unit = true, check = true }
+
+local function rule_complaint(name, rule)
+  if type(rule) ~= "table" then
+    return ('config.%s must be a rule like { "string", default = "x" }'):format(name)
+  end
+  if rule[1] == nil then return ("config.%s names no type"):format(name) end
+  for key, value in pairs(rule) do
+    if (type(key) == "number" or key == "of") and not types[value] then
+      return ('config.%s has the unknown type "%s"%s'):format(name, tostring(value), M.hint(value, types))
+    elseif type(key) ~= "number" and not properties[key] then
+      return ('config.%s: unknown property "%s"%s'):format(name, tostring(key), M.hint(key, properties))
+    end
+  end
+end
+
+--- nil, or what is wrong with a schema: for those that a site writes itself.
+function M.schema_complaint(schema)
+  if type(schema) ~= "table" then return "config must be a table of rules" end
+  for _, name in ipairs(sorted(schema)) do
+    local wrong = rule_complaint(tostring(name), schema[name])
+    if wrong then return wrong end
+  end
 end
 
 --- Checks given against schema.

@@ -75,8 +75,9 @@ function Routes:group(prefix, opts, body)
   self.scope = { prefix = outer.prefix .. prefix, middlewares = {}, outer = outer,
                  host = conf.host or outer.host }
   append(self.scope.middlewares, list, line)
-  body()
+  local ok, problem = pcall(body)
   self.scope = outer
+  if not ok then error(problem, 0) end
 end
 
 local function methods_of(text, line)
@@ -92,7 +93,12 @@ end
 
 local function add_conditions(list, given, query, line)
   local names = {}
-  for name in pairs(given or {}) do names[#names + 1] = name end
+  for name in pairs(given or {}) do
+    if type(name) ~= "string" then
+      where.fail('gw.route: conditions are written { name = "value" } or { name = true }', line)
+    end
+    names[#names + 1] = name
+  end
   table.sort(names)
   for _, name in ipairs(names) do
     local value = given[name]
@@ -137,7 +143,7 @@ function Routes:route(pattern, opts)
 end
 
 --- gw.mount("health", { path = "/health" }): a module of lua/routes, or routes of the site's lib/.
-function Routes:mount(name, opts)
+function Routes.mount(_, name, opts)
   local line = where.line()
   if type(name) ~= "string" or not core.embedded("routes/" .. name .. ".lua") then
     where.fail(('gw.mount: unknown route module "%s"'):format(tostring(name)), line)
@@ -145,8 +151,11 @@ function Routes:mount(name, opts)
   local module = require("routes." .. name)
   local conf, wrong = options.check(module.config, opts)
   if not conf then where.fail(('gw.mount("%s"): %s'):format(name, wrong), line) end
-  self.mounting = line
-  module.mount(conf)
+  local ok, problem = pcall(module.mount, conf)
+  if ok then return end
+  problem = where.without_ours(problem)
+  where.fail(problem:sub(1, #line + 2) == line .. ": " and problem:sub(#line + 3)
+             or ('gw.mount("%s"): %s'):format(name, problem), line)
 end
 
 -- ---- linking ----

@@ -6,21 +6,31 @@
 -- jit, package, bytecode or newproxy.
 local M = {}
 
+-- Tables that only look empty: no script may put something in them behind their metatable's back.
+local guarded = setmetatable({}, { __mode = "k" })
+
 local function copy(from, names)
   local to = {}
   for name in names:gmatch("%S+") do to[name] = from[name] end
   return to
 end
 
-local function read_only(name, t)
-  return setmetatable({}, {
+--- A table that reads from t and can not be changed.
+-- @param call function or nil, what calling it does
+function M.read_only(name, t, call)
+  local proxy = setmetatable({}, {
     __index = t,
     __newindex = function(_, key)
-      error(("%s.%s can not be set: Lua's library is read-only"):format(name, tostring(key)), 2)
+      error(("%s.%s can not be set: it is read-only"):format(name, tostring(key)), 2)
     end,
+    __call = call,
     __metatable = "locked",
   })
+  guarded[proxy] = true
+  return proxy
 end
+
+local read_only = M.read_only
 
 -- The message handler runs after unwinding: in Lua's own xpcall an endless handler can not be stopped.
 local function safe_xpcall(fn, handler, ...)
@@ -43,8 +53,39 @@ local function text_loader(compile, env)
       chunk = table.concat(parts)
     end
     if mode == "b" then return nil, "bytecode can not be loaded" end
-    return compile(chunk, name or "=(load)", given or env)
+    if given == nil then given = env end
+    if type(given) ~= "table" then error("load: the environment must be a table", 2) end
+    return compile(chunk, name or "=(load)", given)
   end
+end
+
+local function guarded_rawset(t, key, value)
+  if guarded[t] then error("rawset: this table is read-only, and globals are set by assignment", 2) end
+  return rawset(t, key, value)
+end
+
+-- The coroutine of a request is resumed by the core alone, so no script may get hold of it: for
+-- scripts, only coroutines that they made themselves are coroutines.
+local function own_coroutines(to)
+  local own, create, wrap, running = setmetatable({}, { __mode = "k" }), coroutine.create,
+                                     coroutine.wrap, coroutine.running
+  function to.create(fn)
+    local co = create(fn)
+    own[co] = true
+    return co
+  end
+  function to.wrap(fn)
+    if type(fn) ~= "function" then error("coroutine.wrap: a function is expected", 2) end
+    return wrap(function(...)
+      own[running()] = true
+      return fn(...)
+    end)
+  end
+  function to.running()
+    local co = running()
+    return own[co] and co or nil
+  end
+  return to
 end
 
 local function collect(what)
@@ -60,7 +101,7 @@ end
 local base = "assert error ipairs next pairs pcall rawequal rawget select setmetatable tonumber "
     .. "tostring type unpack"
 local strings = "byte char find format gmatch gsub len lower match rep reverse sub upper"
-local coroutines = "create isyieldable resume running status wrap yield"
+local coroutines = "isyieldable resume status yield"
 
 --- Makes the environment.
 -- @param core table the core's functions
@@ -74,16 +115,14 @@ function M.new(core, log)
   globals._VERSION = _VERSION
   globals.getmetatable = get_metatable
   globals.xpcall = safe_xpcall
-  globals.rawset = function(t, key, value)
-    if t == env then error("rawset: globals are set by assignment", 2) end
-    return rawset(t, key, value)
-  end
+  globals.rawset = guarded_rawset
+  guarded[env] = true
   globals.collectgarbage = collect
   globals.string = read_only("string", copy(string, strings))
   globals.table = read_only("table", table)
   globals.math = read_only("math", math)
   globals.bit = read_only("bit", require "bit")
-  globals.coroutine = read_only("coroutine", copy(coroutine, coroutines))
+  globals.coroutine = read_only("coroutine", own_coroutines(copy(coroutine, coroutines)))
   globals.os = read_only("os", { time = os.time, date = os.date, clock = os.clock, difftime = os.difftime })
   globals.load = text_loader(core.compile, env)
   globals.loadstring = globals.load
