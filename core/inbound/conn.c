@@ -26,7 +26,11 @@ static const double EARLY_S = 0.002;
 
 enum {
     LINGER_MAX = 64 << 20, /* bytes dropped at most */
-    READS_PER_RUN = 8,     /* then the other connections have their turn */
+#ifdef ML_HARD
+    READS_PER_RUN = 250, /* of one byte each */
+#else
+    READS_PER_RUN = 8, /* then the other connections have their turn */
+#endif
     TURNS_PER_RUN = 32
 };
 

@@ -47,6 +47,10 @@ static void check_back_pressure(struct client *c, struct ml_pipe *p, size_t *sen
 {
     size_t before;
 
+    while (!ml_pipe_full(p)) {
+        push_big(c, sent, chunked);
+        lab_turn();
+    }
     do {
         before = *sent;
         for (int i = 0; i < 50; i++) {
@@ -114,6 +118,7 @@ TEST_SPLIT(chunks_are_put_together_and_the_next_request_follows)
     lab_teardown();
 }
 
+#ifndef ML_HARD /* which reads one byte at a time */
 TEST(a_chunked_body_that_came_with_its_head_has_a_length)
 {
     struct client c;
@@ -127,6 +132,7 @@ TEST(a_chunked_body_that_came_with_its_head_has_a_length)
     client_close(&c);
     lab_teardown();
 }
+#endif
 
 TEST_SPLIT(trailers_pass_when_the_listener_says_so)
 {

@@ -159,6 +159,7 @@ TEST_SPLIT(a_client_that_half_closes_still_gets_its_answer)
     lab_setup();
     client_open(&c);
     client_say(&c, get_a);
+    AWAIT(ml_buf_len(&c.out) == 0);
     ml_stream_shutdown(c.s);
     AWAIT(lab.held_count == 1);
     lab_turn();
@@ -375,6 +376,7 @@ TEST_SPLIT(a_client_that_leaves_its_tunnel_ends_its_side_of_it)
     up = lab.held[0]->req.body;
     AWAIT(client_has(&c, "\r\n\r\n"));
     client_say(&c, "x");
+    AWAIT(ml_buf_len(&c.out) == 0);
     ml_stream_shutdown(c.s);
     AWAIT(up->state == ML_PIPE_EOF && ml_buf_len(&up->buf) == 1);
     CHECK(lab.cancels == 0);
