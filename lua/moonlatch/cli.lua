@@ -5,7 +5,8 @@
 local M = {}
 
 local function known(value)
-  if type(value) ~= "userdata" then return value end
+  if type(value) == "userdata" then return nil end
+  return value
 end
 
 local function text(value)

@@ -79,11 +79,12 @@ end
 --- Starts `moonlatch run` on a folder with these files.  PORT in gateway.lua is the number of a
 -- free port, as are PORT2.. when they occur.
 -- @param files table name -> text
--- @param opts table { env = {}, args = {}, wait = false: do not wait for the listener }
+-- @param opts table { env = {}, args = {}, wait = false: do not wait for the listener,
+--   dir = a folder that is there already }
 function M.start(files, opts)
   opts = opts or {}
   local self = setmetatable({ base = M.folder(), ports = {} }, Gateway)
-  self.dir = self.base .. "/site"
+  self.dir = opts.dir or self.base .. "/site"
   for name, text in pairs(files) do self:save(name, text) end
   self.port = self:port_of("PORT")
   self.log, self.control = self.base .. "/output", self.base .. "/control.sock"
