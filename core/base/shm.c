@@ -283,6 +283,15 @@ void ml_shm_worker_died(struct ml_shm *shm, unsigned worker)
     memset(w->script, 0, sizeof w->script);
 }
 
+void ml_shm_text(char *out, size_t cap, struct ml_str s)
+{
+    size_t len = s.len < cap ? s.len : cap - 1;
+
+    if (len > 0)
+        memcpy(out, s.p, len);
+    out[len] = '\0';
+}
+
 void ml_shm_gateway_publish(struct ml_shm *shm, const struct ml_shm_gateway *g)
 {
     uint64_t next = atomic_load(&shm->gateway.version) + 1;

@@ -79,6 +79,8 @@ void ml_shm_server_end(struct ml_shm *shm, struct ml_shm_server *s, unsigned wor
 void ml_shm_worker_died(struct ml_shm *shm, unsigned worker);
 struct ml_shdict_region *ml_shm_dicts(struct ml_shm *shm);
 
+/* Puts as much of s into out as fits before a NUL. */
+void ml_shm_text(char *out, size_t cap, struct ml_str s);
 /* The supervisor, and nobody else, makes g what readers see from now on. */
 void ml_shm_gateway_publish(struct ml_shm *shm, const struct ml_shm_gateway *g);
 /* A copy that was whole at one moment; zeroes before the first. */

@@ -280,6 +280,8 @@ bool ml_fleet_send(struct ml_fleet *f, unsigned index, const struct ml_message *
     if (s->pid == 0 || s->channel < 0)
         return false;
     if (!ml_message_send(s->channel, m)) {
+        if (errno == EPIPE || errno == ECONNRESET)
+            return false; /* it has just ended, which SIGCHLD will tell */
         ml_log_event(ML_LOG_ERROR, "worker takes no orders", ML_KV("worker", index),
                      ML_KV("workerPid", s->pid), ML_KV("error", strerror(errno)));
         ml_fleet_kill(f, index);
@@ -373,6 +375,11 @@ bool ml_fleet_runs(const struct ml_fleet *f, unsigned index)
     return f->slots[index].pid > 0;
 }
 
+bool ml_fleet_serves(const struct ml_fleet *f, unsigned index)
+{
+    return f->slots[index].state == ML_SHM_SERVING;
+}
+
 unsigned ml_fleet_running(const struct ml_fleet *f)
 {
     unsigned n = 0;
@@ -387,7 +394,7 @@ unsigned ml_fleet_serving(const struct ml_fleet *f)
     unsigned n = 0;
 
     for (unsigned i = 0; i < f->conf.count; i++)
-        n += f->slots[i].state == ML_SHM_SERVING;
+        n += ml_fleet_serves(f, i);
     return n;
 }
 

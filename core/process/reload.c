@@ -51,9 +51,11 @@ struct ml_reload {
     struct ml_logs *next_logs;
     bool pending[ML_SHM_WORKERS_MAX]; /* whose answer is awaited */
     bool voted[ML_SHM_WORKERS_MAX];   /* who has loaded it */
+    bool served[ML_SHM_WORKERS_MAX];  /* who served when it was told to load it */
     uint32_t attempt;
     unsigned tries;
-    double begin_s; /* monotonic */
+    char suspect[24]; /* hash of what was loaded when a worker that had served died in LOAD */
+    double begin_s;   /* monotonic */
     struct ml_timer deadline;
 
     uint64_t commits, failures;
@@ -241,9 +243,21 @@ static void commit(struct ml_reload *r)
     step_switch(r);
 }
 
+static bool any_vote(const struct ml_reload *r)
+{
+    for (unsigned i = 0; i < ml_fleet_count(r->fleet); i++)
+        if (r->voted[i])
+            return true;
+    return false;
+}
+
 static void step_load(struct ml_reload *r)
 {
-    if (r->state == LOAD && !any_pending(r))
+    if (r->state != LOAD || any_pending(r))
+        return;
+    if (ml_str_eq(r->next.summary->hash, ml_str_of(r->suspect)) && !any_vote(r))
+        fail(r, ML_STR("it has killed workers while they loaded it, and none is left to try"));
+    else
         commit(r);
 }
 
@@ -272,6 +286,7 @@ static void order_loads(struct ml_reload *r)
     ml_timer_set(&r->deadline, LOAD_S);
     for (unsigned i = 0; i < ml_fleet_count(r->fleet); i++) {
         r->voted[i] = false;
+        r->served[i] = ml_fleet_serves(r->fleet, i);
         r->pending[i] = order_load(r, i);
     }
     step_load(r);
@@ -359,6 +374,8 @@ void ml_reload_lost(struct ml_reload *r, unsigned worker)
         step_switch(r);
     } else if (r->state == LOAD && (r->pending[worker] || r->voted[worker])) {
         r->pending[worker] = r->voted[worker] = false;
+        if (r->served[worker])
+            ml_shm_text(r->suspect, sizeof r->suspect, r->next.summary->hash);
         if (r->tries >= TRIES_MAX) {
             fail_worker(r, worker, "died while it loaded the site", ML_STR(""));
         } else {
@@ -466,16 +483,6 @@ struct ml_logs *ml_reload_logs(const struct ml_reload *r)
     return r->logs;
 }
 
-/* As much of s as fits, with a NUL. */
-static void copy_text(char *out, size_t cap, struct ml_str s)
-{
-    size_t len = s.len < cap - 1 ? s.len : cap - 1;
-
-    if (len > 0)
-        memcpy(out, s.p, len);
-    out[len] = '\0';
-}
-
 void ml_reload_describe(const struct ml_reload *r, struct ml_shm_gateway *g)
 {
     g->generation = r->live.number;
@@ -484,7 +491,7 @@ void ml_reload_describe(const struct ml_reload *r, struct ml_shm_gateway *g)
     g->committed_s = r->live.since_s;
     g->last_s = r->last_s;
     g->last_ok = r->last_ok;
-    copy_text(g->hash, sizeof g->hash, r->live.summary->hash);
-    copy_text(g->last_error, sizeof g->last_error, ml_buf_str(&r->last_error));
-    copy_text(g->notes, sizeof g->notes, ml_buf_str(&r->notes));
+    ml_shm_text(g->hash, sizeof g->hash, r->live.summary->hash);
+    ml_shm_text(g->last_error, sizeof g->last_error, ml_buf_str(&r->last_error));
+    ml_shm_text(g->notes, sizeof g->notes, ml_buf_str(&r->notes));
 }

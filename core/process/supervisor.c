@@ -3,7 +3,7 @@
  *   STAGE --the site loads--> START --all workers serve, "ready"--> SERVE
  *     \--it does not--> exit 1   \________________________________/ told to stop
  *                                                v
- *                     CLOSE --shutdown_delay--> DRAIN --no worker is left--> exit 0
+ *                     CLOSE --shutdown_delay--> DRAIN --no worker is left--> END, exit 0
  *
  * In CLOSE clients are still accepted, but every answer says Connection: close.  Signals come as
  * events (signalfd), so nothing here is interrupted. */
@@ -25,11 +25,12 @@
 
 static const double STAGE_S = 30, KILL_GRACE_S = 2;
 
-enum state { STAGE, START, SERVE, CLOSE, DRAIN };
+enum state { STAGE, START, SERVE, CLOSE, DRAIN, END };
 
 struct supervisor {
     const struct ml_supervisor_conf *conf;
     enum state state;
+    bool served; /* it ends after it has been told to stop */
     int exit_code;
     double started_s; /* wall clock */
     struct ml_loop *loop;
@@ -46,8 +47,13 @@ struct supervisor {
     struct ml_watch *watch;
 };
 
+/* The first reason counts. */
 static void finish(struct supervisor *s, int exit_code)
 {
+    if (s->state == END)
+        return;
+    s->served = s->state >= CLOSE;
+    s->state = END;
     s->exit_code = exit_code;
     ml_loop_stop(s->loop);
 }
@@ -66,7 +72,6 @@ static void publish(void *ctx)
     static struct ml_shm_gateway g; /* large */
     struct supervisor *s = ctx;
     struct ml_buf list = {0};
-    size_t len;
 
     memset(&g, 0, sizeof g);
     g.pid = (int32_t)getpid();
@@ -76,9 +81,7 @@ static void publish(void *ctx)
     if (s->fleet != NULL)
         ml_fleet_describe(s->fleet, &g);
     ml_sockets_list(s->sockets, &list);
-    len = ml_buf_len(&list) < sizeof g.listeners - 1 ? ml_buf_len(&list) : sizeof g.listeners - 1;
-    if (len > 0)
-        memcpy(g.listeners, ml_buf_str(&list).p, len);
+    ml_shm_text(g.listeners, sizeof g.listeners, ml_buf_str(&list));
     ml_buf_release(&list);
     ml_shm_gateway_publish(s->shm, &g);
 }
@@ -277,7 +280,7 @@ static void act(struct supervisor *s, int number)
 {
     if (number == SIGCHLD && s->fleet != NULL)
         ml_fleet_reap(s->fleet);
-    else if (number == SIGINT && s->state >= CLOSE)
+    else if (number == SIGINT && (s->state == CLOSE || s->state == DRAIN))
         stop_at_once(s);
     else if (number == SIGINT || number == SIGTERM)
         stop(s, number == SIGINT ? "INT" : "TERM");
@@ -449,7 +452,7 @@ int ml_supervisor_run(const struct ml_supervisor_conf *conf)
     }
     s.stage = ml_stage_new(s.loop, conf->dir, 1, STAGE_S, on_first_stage, &s);
     ml_loop_run(s.loop);
-    if (s.state >= CLOSE)
+    if (s.served)
         ml_log_event(ML_LOG_INFO, "stopped", ML_KV("exit", s.exit_code));
     ml_log_event_flush();
     supervisor_close(&s);

@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 enum { LAST_TURNS = 50 };
-static const double TICK_S = 0.2, DRAIN_CHECK_S = 0.02, ABORT_GRACE_S = 0.1;
+static const double TICK_S = 0.2, DRAIN_CHECK_S = 0.02, ABORT_GRACE_S = 0.1, ALONE_S = 1;
 
 enum state { START, SERVE, DRAIN };
 
@@ -51,7 +51,7 @@ struct worker {
     char *service; /* owned; inbound points to it */
     ev_io channel_watcher, signals_watcher;
     struct ml_buf scratch;
-    struct ml_timer tick, drained, deadline;
+    struct ml_timer tick, drained, deadline, alone;
 };
 
 static void drain(struct worker *w);
@@ -186,6 +186,7 @@ static void on_message(struct worker *w, struct ml_message *m)
         return;
     case ML_MESSAGE_CLOSING:
         w->inbound.draining = true;
+        ml_timer_stop(&w->alone);
         return;
     case ML_MESSAGE_DRAIN:
         drain(w);
@@ -215,6 +216,19 @@ static void on_channel(struct ev_loop *ev, ev_io *io, int events)
     }
 }
 
+/* Service managers send SIGTERM to all processes at once, but when to stop accepting is the
+ * supervisor's decision.  Only when it does not speak was this process meant alone. */
+static void on_terminate(struct worker *w)
+{
+    if (!w->inbound.draining)
+        ml_timer_set(&w->alone, ALONE_S);
+}
+
+static void on_alone(void *ctx)
+{
+    drain(ctx);
+}
+
 static void on_signal(struct ev_loop *ev, ev_io *io, int events)
 {
     struct worker *w = io->data;
@@ -227,7 +241,7 @@ static void on_signal(struct ev_loop *ev, ev_io *io, int events)
     if (info.ssi_signo == SIGUSR1)
         ml_logs_reopen(w->logs);
     else
-        drain(w);
+        on_terminate(w);
 }
 
 /* ---- time ---- */
@@ -348,6 +362,7 @@ static void worker_open(struct worker *w, const struct ml_worker_boot *boot)
     ml_timer_init(&w->tick, w->loop, on_tick, w);
     ml_timer_init(&w->drained, w->loop, on_drained, w);
     ml_timer_init(&w->deadline, w->loop, on_deadline, w);
+    ml_timer_init(&w->alone, w->loop, on_alone, w);
     watch_fd(w, &w->channel_watcher, boot->channel, on_channel);
     watch_fd(w, &w->signals_watcher, w->signals, on_signal);
 }
@@ -403,6 +418,7 @@ static void worker_close(struct worker *w)
     ml_timer_drop(&w->tick);
     ml_timer_drop(&w->drained);
     ml_timer_drop(&w->deadline);
+    ml_timer_drop(&w->alone);
     ml_outbound_free(&w->outbound);
     ml_resolver_free(&w->resolver);
     ml_loop_free(&w->loop);
