@@ -77,6 +77,17 @@ static void note_first_line(struct ml_request *req, struct ml_arena *arena, stru
     req->raw_target = target;
 }
 
+/* While a handler has the exchange, its generation keeps the options of the port alive.  This answer
+ * has none, and may still be on its way when a reload replaces them. */
+static void keep_conf(struct turn *t)
+{
+    struct ml_listener_conf *copy = ml_arena_alloc(t->ex->arena, sizeof *copy);
+
+    *copy = *t->conf;
+    t->conf = copy;
+    t->ex->server_conf = copy;
+}
+
 /* Answers for err without a handler.  The connection can not go on: where the next request would
  * begin is unknown (RFC 9112 section 9.6). */
 static void refuse(struct ml_conn *c, enum ml_err err)
@@ -85,6 +96,7 @@ static void refuse(struct ml_conn *c, enum ml_err err)
 
     t->keep_alive = false;
     t->ex->handler = NULL;
+    keep_conf(t);
     if (!t->body.done)
         ml_conn_body_fail(c, err);
     ml_exchange_error_response(t->ex, err);

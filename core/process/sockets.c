@@ -62,7 +62,7 @@ bool ml_sockets_address(struct ml_str host, int port, struct ml_addr *addr)
     struct ml_str bare = bare_host(host);
     char text[64];
 
-    if (bare.len >= sizeof text)
+    if (bare.len >= sizeof text || memchr(bare.p, '\0', bare.len) != NULL)
         return false;
     memcpy(text, bare.p, bare.len);
     text[bare.len] = '\0';
