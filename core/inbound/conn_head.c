@@ -77,8 +77,8 @@ static void note_first_line(struct ml_request *req, struct ml_arena *arena, stru
     req->raw_target = target;
 }
 
-/* While a handler has the exchange, its generation keeps the options of the port alive.  This answer
- * has none, and may still be on its way when a reload replaces them. */
+/* While a handler has the exchange, its generation keeps the options of the port alive.  This
+ * answer has none, and may still be on its way when a reload replaces them. */
 static void keep_conf(struct turn *t)
 {
     struct ml_listener_conf *copy = ml_arena_alloc(t->ex->arena, sizeof *copy);
