@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the Debian packages that are missing for: build | test | bench. Needs root or sudo only when
+# Installs the Debian packages that are missing for: build | test | bench | fuzz. Needs root or sudo only when
 # something is missing.
 set -eu
 
@@ -7,13 +7,15 @@ build="gcc libc6-dev make cmake ninja-build pkg-config luajit libluajit-5.1-dev 
        libc-ares-dev lua-cjson-dev"
 test="$build lua-busted lua-check lua-socket lua-posix lua-cjson curl wrk procps git"
 
+fuzz="clang libclang-rt-14-dev"
 bench="$test nginx-light haproxy util-linux"
 
 case "${1:-build}" in
 build) want=$build ;;
 test) want=$test ;;
 bench) want=$bench ;;
-*) echo "usage: packages.sh build|test|bench" >&2; exit 2 ;;
+fuzz) want=$fuzz ;;
+*) echo "usage: packages.sh build|test|bench|fuzz" >&2; exit 2 ;;
 esac
 
 missing=
