@@ -308,7 +308,7 @@ struct ml_watch *ml_watch_new(struct ml_loop *loop, const char *dir, double poll
 
 void ml_watch_committed(struct ml_watch *w, const char *hash)
 {
-    snprintf(w->seen, sizeof w->seen, "%s", hash);
+    snprintf(w->seen, sizeof w->seen, "%.16s", hash);
 }
 
 void ml_watch_set_poll(struct ml_watch *w, double poll_s)
