@@ -47,7 +47,13 @@ int ml_cli_check(const struct ml_cli_args *args)
 {
     struct ml_loop *loop = ml_loop_new();
     struct check check = {.loop = loop, .dir = args->dir, .code = ML_CLI_START};
-    struct ml_stage *stage = ml_stage_new(loop, args->dir, 1, DEADLINE_S, on_staged, &check);
+    struct ml_stage_conf conf = {.loop = loop,
+                                 .dir = args->dir,
+                                 .number = 1,
+                                 .deadline_s = DEADLINE_S,
+                                 .done = on_staged,
+                                 .ctx = &check};
+    struct ml_stage *stage = ml_stage_new(&conf);
 
     ml_loop_run(loop);
     ml_stage_free(&stage);

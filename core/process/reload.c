@@ -207,17 +207,15 @@ static void leave_unchanged(struct ml_reload *r)
 
 /* ---- votes ---- */
 
-static bool any_pending(const struct ml_reload *r)
+/* Is it so for any worker? */
+static bool any(const struct ml_reload *r, const bool *flags)
 {
-    for (unsigned i = 0; i < ml_fleet_count(r->fleet); i++)
-        if (r->pending[i])
-            return true;
-    return false;
+    return memchr(flags, true, ml_fleet_count(r->fleet) * sizeof *flags) != NULL;
 }
 
 static void step_switch(struct ml_reload *r)
 {
-    if (r->state == SWITCH && !any_pending(r))
+    if (r->state == SWITCH && !any(r, r->pending))
         succeed(r);
 }
 
@@ -243,19 +241,11 @@ static void commit(struct ml_reload *r)
     step_switch(r);
 }
 
-static bool any_vote(const struct ml_reload *r)
-{
-    for (unsigned i = 0; i < ml_fleet_count(r->fleet); i++)
-        if (r->voted[i])
-            return true;
-    return false;
-}
-
 static void step_load(struct ml_reload *r)
 {
-    if (r->state != LOAD || any_pending(r))
+    if (r->state != LOAD || any(r, r->pending))
         return;
-    if (ml_str_eq(r->next.summary->hash, ml_str_of(r->suspect)) && !any_vote(r))
+    if (ml_str_eq(r->next.summary->hash, ml_str_of(r->suspect)) && !any(r, r->voted))
         fail(r, ML_STR("it has killed workers while they loaded it, and none is left to try"));
     else
         commit(r);
@@ -322,12 +312,20 @@ static void on_staged(void *ctx, struct ml_stage_result *result)
 
 static void begin(struct ml_reload *r)
 {
+    struct ml_stage_conf conf = {.loop = r->conf.loop,
+                                 .dir = r->conf.dir,
+                                 .number = r->live.number + 1,
+                                 .deadline_s = STAGE_S,
+                                 .user = r->conf.user,
+                                 .done = on_staged,
+                                 .ctx = r};
+
     r->state = STAGE;
     r->tries++;
     if (r->tries == 1)
         r->begin_s = ml_clock_mono_s();
-    r->next.number = r->live.number + 1;
-    r->stage = ml_stage_new(r->conf.loop, r->conf.dir, r->next.number, STAGE_S, on_staged, r);
+    r->next.number = conf.number;
+    r->stage = ml_stage_new(&conf);
 }
 
 /* Those who are late in LOAD are killed: they are stuck, and their successors begin with what is

@@ -17,17 +17,14 @@
 #include <unistd.h>
 
 struct ml_stage {
-    struct ml_loop *loop; /* borrowed */
-    pid_t pid;            /* 0: it has been reaped, or there was none */
-    int channel;          /* owned; -1: none */
+    struct ml_stage_conf conf;
+    pid_t pid;   /* 0: it has been reaped, or there was none */
+    int channel; /* owned; -1: none */
     ev_io watcher;
     struct ml_timer deadline;
-    double deadline_s;
     struct ml_deferred late; /* a failure to start is told from the loop too */
     int error;
     struct ml_buf scratch;
-    void (*done)(void *ctx, struct ml_stage_result *result);
-    void *ctx;
 };
 
 /* ---- in the staging process ---- */
@@ -54,26 +51,35 @@ static void answer_success(int channel, const struct ml_generation *g,
         _exit(1);
 }
 
-static _Noreturn void stage_run(const char *dir, uint32_t number, int channel)
+static struct ml_generation *load(struct ml_snapshot *snapshot, const struct ml_stage_conf *conf,
+                                  struct ml_buf *why)
 {
     static const struct ml_script_host host; /* loading does no I/O */
+
+    if (conf->user != NULL && !ml_user_become(conf->user, why))
+        return NULL;
+    return ml_generation_load(snapshot, conf->number, &host, why);
+}
+
+static _Noreturn void stage_run(const struct ml_stage_conf *conf, int channel)
+{
     struct ml_buf why = {0};
-    struct ml_snapshot *snapshot = ml_snapshot_read(dir, &why);
+    struct ml_snapshot *snapshot = ml_snapshot_read(conf->dir, &why);
     struct ml_generation *g = NULL;
 
     if (snapshot != NULL)
-        g = ml_generation_load(snapshot, number, &host, &why);
+        g = load(snapshot, conf, &why);
     if (g != NULL)
         answer_success(channel, g, snapshot);
     else
-        answer_failure(channel, number, &why);
+        answer_failure(channel, conf->number, &why);
     ml_log_event_flush();
     _exit(0);
 }
 
 /* ---- in the supervisor ---- */
 
-/* Kills and reaps; how it had ended. */
+/* Kills and reaps; how it had ended, if it had. */
 static int reap(struct ml_stage *s)
 {
     int status = 0;
@@ -89,10 +95,10 @@ static int reap(struct ml_stage *s)
 
 static void finish(struct ml_stage *s, struct ml_stage_result *result)
 {
-    ev_io_stop(ml_loop_ev(s->loop), &s->watcher);
+    ev_io_stop(ml_loop_ev(s->conf.loop), &s->watcher);
     ml_timer_stop(&s->deadline);
     reap(s);
-    s->done(s->ctx, result); /* may free s, which is buried then */
+    s->conf.done(s->conf.ctx, result); /* may free s, which is buried then */
     if (result->snapshot >= 0)
         close(result->snapshot);
     ml_summary_free(&result->summary);
@@ -155,7 +161,7 @@ static void on_deadline(void *ctx)
     struct ml_stage *s = ctx;
     char text[100];
 
-    snprintf(text, sizeof text, "the site did not load within %g seconds", s->deadline_s);
+    snprintf(text, sizeof text, "the site did not load within %g seconds", s->conf.deadline_s);
     fail(s, ml_str_of(text));
 }
 
@@ -169,50 +175,47 @@ static void on_no_start(void *ctx)
     fail(s, ml_str_of(text));
 }
 
-static bool start(struct ml_stage *s, const char *dir, uint32_t number)
+static bool start(struct ml_stage *s)
 {
     pid_t parent = getpid();
     int pair[2];
 
-    if (!ml_message_pair(pair))
+    if (!ml_message_pair(pair)) {
+        s->error = errno;
         return false;
+    }
     s->pid = ml_child_fork();
     if (s->pid == 0) {
         ml_child_begin(&pair[1], 1);
         ml_child_tie(parent, SIGKILL);
-        stage_run(dir, number, pair[1]);
+        stage_run(&s->conf, pair[1]);
     }
-    s->error = errno;
+    if (s->pid < 0)
+        s->error = errno;
     close(pair[1]);
     s->channel = pair[0];
     return s->pid > 0;
 }
 
-struct ml_stage *ml_stage_new(struct ml_loop *loop, const char *dir, uint32_t number,
-                              double deadline_s,
-                              void (*done)(void *ctx, struct ml_stage_result *result), void *ctx)
+struct ml_stage *ml_stage_new(const struct ml_stage_conf *conf)
 {
     struct ml_stage *s = calloc(1, sizeof *s);
 
     if (s == NULL)
         abort();
-    s->loop = loop;
+    s->conf = *conf;
     s->channel = -1;
-    s->deadline_s = deadline_s;
-    s->done = done;
-    s->ctx = ctx;
     s->late = (struct ml_deferred){.fire = on_no_start, .ctx = s};
-    ml_timer_init(&s->deadline, loop, on_deadline, s);
+    ml_timer_init(&s->deadline, conf->loop, on_deadline, s);
     ev_io_init(&s->watcher, on_answer, -1, EV_READ);
     s->watcher.data = s;
-    if (!start(s, dir, number)) {
-        s->error = s->error != 0 ? s->error : errno;
-        ml_loop_defer(loop, &s->late);
+    if (!start(s)) {
+        ml_loop_defer(conf->loop, &s->late);
         return s;
     }
     ev_io_set(&s->watcher, s->channel, EV_READ);
-    ev_io_start(ml_loop_ev(loop), &s->watcher);
-    ml_timer_set(&s->deadline, deadline_s);
+    ev_io_start(ml_loop_ev(conf->loop), &s->watcher);
+    ml_timer_set(&s->deadline, conf->deadline_s);
     return s;
 }
 
@@ -232,11 +235,11 @@ void ml_stage_free(struct ml_stage **stage)
         return;
     *stage = NULL;
     reap(s);
-    ev_io_stop(ml_loop_ev(s->loop), &s->watcher);
+    ev_io_stop(ml_loop_ev(s->conf.loop), &s->watcher);
     ml_timer_drop(&s->deadline);
-    ml_loop_undefer(s->loop, &s->late);
+    ml_loop_undefer(s->conf.loop, &s->late);
     if (s->channel >= 0)
         close(s->channel);
     s->channel = -1;
-    ml_loop_bury(s->loop, stage_release, s);
+    ml_loop_bury(s->conf.loop, stage_release, s);
 }

@@ -3,6 +3,7 @@
 #define ML_PROCESS_STAGE_H
 
 #include "process/summary.h"
+#include "process/user.h"
 #include "transport/loop.h"
 
 struct ml_stage_result {
@@ -13,10 +14,19 @@ struct ml_stage_result {
 
 struct ml_stage;
 
+struct ml_stage_conf {
+    struct ml_loop *loop; /* borrowed */
+    const char *dir;
+    uint32_t number;
+    double deadline_s;
+    /* Whom to become after the directory was read and before a script runs; NULL: nobody else. */
+    const struct ml_user *user;
+    void (*done)(void *ctx, struct ml_stage_result *result);
+    void *ctx;
+};
+
 /* Reads and loads dir, then calls done once, from the loop, unless it is freed before. */
-struct ml_stage *ml_stage_new(struct ml_loop *loop, const char *dir, uint32_t number,
-                              double deadline_s,
-                              void (*done)(void *ctx, struct ml_stage_result *result), void *ctx);
+struct ml_stage *ml_stage_new(const struct ml_stage_conf *conf);
 /* Ends the process when it still runs.  May be called from done. */
 void ml_stage_free(struct ml_stage **stage);
 

@@ -20,6 +20,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -400,6 +401,17 @@ static void on_first_stage(void *ctx, struct ml_stage_result *first)
     ml_stage_free(&s->stage);
 }
 
+/* A connection takes a descriptor or two; the usual soft limit is 1024. */
+static void raise_fd_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 static bool open_signals(struct supervisor *s)
 {
     sigset_t set;
@@ -441,16 +453,20 @@ static void supervisor_close(struct supervisor *s)
 
 int ml_supervisor_run(const struct ml_supervisor_conf *conf)
 {
-    static struct supervisor s; /* one per process; its children find no pointer into it */
+    static struct supervisor s; /* one per process */
+    struct ml_stage_conf first = {
+        .dir = conf->dir, .number = 1, .deadline_s = STAGE_S, .done = on_first_stage, .ctx = &s};
 
     s = (struct supervisor){.conf = conf, .started_s = ml_clock_wall_s(), .loop = ml_loop_new()};
+    first.loop = s.loop;
+    raise_fd_limit();
     ml_timer_init(&s.end, s.loop, on_end_timer, &s);
     if (!open_signals(&s)) {
         perror("moonlatch: signalfd");
         ml_loop_free(&s.loop);
         return ML_EXIT_START;
     }
-    s.stage = ml_stage_new(s.loop, conf->dir, 1, STAGE_S, on_first_stage, &s);
+    s.stage = ml_stage_new(&first);
     ml_loop_run(s.loop);
     if (s.served)
         ml_log_event(ML_LOG_INFO, "stopped", ML_KV("exit", s.exit_code));
