@@ -1,13 +1,16 @@
-/* bridge.h - the handles and functions of C that scripts see; the only door between core and Lua. */
+/* bridge.h - the handles and functions of C that scripts see; the only door between core and Lua.
+ */
 #ifndef ML_SCRIPT_BRIDGE_H
 #define ML_SCRIPT_BRIDGE_H
 
 #include "script/generation.h"
 #include "script/task.h"
 
+struct ml_bridge;
+
 /* Pushes the table `core` on L with everything the Lua files in lua/moonlatch build on:
- *   core.response(status, body, headers) core.error(status, code, message) core.redirect(url, status)
- *   core.forward(req, group_index_or_name, opts) -> res    waits for the upstream's head
+ *   core.response(status, body, headers) core.error(status, code, message) core.redirect(url,
+ * status) core.forward(req, group_index_or_name, opts) -> res    waits for the upstream's head
  *   core.responded(req) -> res or nil        the response that next() left in the exchange
  *   core.adopt(req, value) -> res            makes a returned value the response of the exchange
  *   core.sleep(s) core.spawn(fn, ...) core.all(fns) core.race(fns) core.timer(s, fn, repeating)
@@ -20,9 +23,16 @@ struct ml_bridge_conf {
     struct ml_tasks *tasks;
     /* upstream group by name, NULL when unknown; set by generation.c */
     struct ml_group *(*group)(void *ctx, struct ml_str name);
+    struct ml_group *(*group_at)(void *ctx, unsigned index); /* in the order of the site */
     void *ctx;
 };
-void ml_bridge_open(lua_State *L, const struct ml_bridge_conf *conf);
+/* The bridge is a userdata of the VM, kept by it.  May raise: call it protected. */
+struct ml_bridge *ml_bridge_open(lua_State *L, const struct ml_bridge_conf *conf);
+/* The generation serves now: starts the timers that its scripts asked for while they were loaded.
+ */
+void ml_bridge_start(struct ml_bridge *b);
+/* Before the tasks and the VM are freed: ends what lives outside of them (timers, http clients). */
+void ml_bridge_close(struct ml_bridge *b);
 /* Pushes the request handle of the task's exchange (one per exchange). */
 void ml_bridge_push_request(lua_State *L, struct ml_exchange *ex);
 

@@ -1,6 +1,8 @@
 /* handle.c - making handles, and telling whether one is still good. */
 #include "script/handle.h"
 
+enum { SCRATCH_KEEP = 64 << 10 };
+
 static const char magic;
 
 struct ml_handle *ml_handle_of(lua_State *L, int index, enum ml_handle_kind kind)
@@ -73,11 +75,65 @@ void ml_handle_push_env(lua_State *L, int index, struct ml_handle *h)
     h->has_env = true;
 }
 
-struct ml_plan *ml_handle_plan(struct ml_handle *h, struct ml_exchange *ex)
+void ml_handle_forget(lua_State *L, int index, struct ml_handle *h, const char *name)
 {
+    if (!h->has_env)
+        return;
+    lua_getfenv(L, index);
+    lua_pushnil(L);
+    lua_setfield(L, -2, name);
+    lua_pop(L, 1);
+}
+
+struct ml_exchange *ml_handle_running(lua_State *L, struct ml_task **root)
+{
+    struct ml_task *task = ml_task_running(L);
+
+    if (task == NULL)
+        luaL_error(L, "this function can not be called while the site is loaded");
+    if (ml_task_exchange(task) == NULL)
+        luaL_error(L, "this function works only while a request is handled");
+    *root = ml_task_root(task);
+    return ml_task_exchange(task);
+}
+
+struct ml_plan *ml_handle_plan(lua_State *L, struct ml_exchange *ex)
+{
+    struct ml_handle *h;
+
+    lua_rawgeti(L, LUA_REGISTRYINDEX, ml_task_ref(ex->task, ML_SLOT_REQUEST));
+    h = lua_touserdata(L, -1);
+    lua_pop(L, 1);
     if (h->plan == NULL)
         h->plan = ml_arena_zalloc(ex->arena, sizeof *h->plan);
     return h->plan;
+}
+
+/* ---- memory ---- */
+
+void ml_handle_reserve(lua_State *L, const struct ml_arena *arena, size_t len)
+{
+    size_t used = ml_arena_used(arena);
+
+    if (used > ML_HANDLE_ARENA_MAX || len > ML_HANDLE_ARENA_MAX - used)
+        luaL_error(L, "this request takes too much memory: its headers and bodies may have %d MiB",
+                   ML_HANDLE_ARENA_MAX >> 20);
+}
+
+struct ml_str ml_handle_dup(lua_State *L, struct ml_arena *arena, struct ml_str s)
+{
+    ml_handle_reserve(L, arena, s.len);
+    return ml_arena_dup(arena, s);
+}
+
+struct ml_buf *ml_handle_scratch(void)
+{
+    static struct ml_buf scratch;
+
+    if (scratch.cap > SCRATCH_KEEP)
+        ml_buf_release(&scratch);
+    ml_buf_consume(&scratch, ml_buf_len(&scratch));
+    return &scratch;
 }
 
 void ml_handle_message(lua_State *L, int index, bool writable, struct ml_message *out)

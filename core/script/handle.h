@@ -16,20 +16,30 @@ enum ml_handle_kind { ML_HANDLE_REQUEST, ML_HANDLE_RESPONSE };
 
 struct ml_bridge { /* one per VM, a userdata of it */
     struct ml_bridge_conf conf;
-    int metatable[2]; /* of requests and responses: registry indexes */
+    int metatable[2];   /* of requests and responses: registry indexes */
+    int free_metatable; /* of responses that own their memory */
+    size_t free_used;   /* bytes of these; Lua's collector does not see them */
     int headers_metatable, dict_metatable;
     int json_encode, json_decode; /* functions: registry indexes */
     struct ml_timers *timers;     /* api_timer.c */
     struct ml_clients *clients;   /* api_http.c */
 };
 
-struct ml_plan { /* what a script wants of the next forward; in the arena of the exchange */
-    struct ml_str upstream, host;
+struct ml_plan {                  /* what scripts want and do of an exchange; in its arena */
+    struct ml_str upstream, host; /* of the next forward; empty: what the caller says */
     double timeout;
-    bool has_bytes;       /* the body was read or set: */
-    struct ml_str bytes;  /* each forward sends these */
-    bool forwarding;      /* a forward waits for its head */
-    struct ml_pipe *tail; /* replaced request body that is still to be freed */
+    bool has_bytes;                         /* the request's body was read or set: */
+    struct ml_str bytes;                    /* each forward sends these */
+    bool forwarded;                         /* a forward was begun */
+    bool forwarding;                        /* a forward waits for its head */
+    bool reading_request, reading_response; /* somebody waits for the end of the body */
+};
+
+struct ml_made { /* a response that a script made: begins with what its handle points to */
+    struct ml_response res;
+    const char *error_text;      /* core.error: res.bytes.p as long as nobody changed it */
+    struct ml_str code, message; /* then the text is made again, with the id of the request */
+    size_t counted;              /* of free_used */
 };
 
 struct ml_handle {
@@ -38,7 +48,7 @@ struct ml_handle {
     bool has_env;
     struct ml_task *task;    /* root; NULL: a free response */
     uint64_t serial;         /* of the exchange */
-    struct ml_response *res; /* response: &ex->res, or its own; NULL: it was replaced */
+    struct ml_response *res; /* response: &ex->res, or of an ml_made; NULL: it was replaced */
     struct ml_arena *arena;  /* owned by a free response, else NULL */
     struct ml_plan *plan;    /* request; NULL until it is needed */
 };
@@ -56,7 +66,21 @@ struct ml_exchange *ml_handle_writable(lua_State *L, struct ml_handle *h);
 struct ml_handle *ml_handle_push(lua_State *L, struct ml_bridge *b, enum ml_handle_kind kind);
 /* Pushes the table of a handle's lazily made values. */
 void ml_handle_push_env(lua_State *L, int index, struct ml_handle *h);
-struct ml_plan *ml_handle_plan(struct ml_handle *h, struct ml_exchange *ex);
+/* Forgets one of these values. */
+void ml_handle_forget(lua_State *L, int index, struct ml_handle *h, const char *name);
+/* The exchange of the running task; raises when there is none. */
+struct ml_exchange *ml_handle_running(lua_State *L, struct ml_task **root);
+/* Of the exchange's request handle, made when it is asked for first; needs no memory of Lua. */
+struct ml_plan *ml_handle_plan(lua_State *L, struct ml_exchange *ex);
+
+/* Memory of an exchange does not count as the VM's, so it has a limit of its own: raises when len
+ * more bytes would pass it. */
+enum { ML_HANDLE_ARENA_MAX = 64 << 20 };
+void ml_handle_reserve(lua_State *L, const struct ml_arena *arena, size_t len);
+struct ml_str ml_handle_dup(lua_State *L, struct ml_arena *arena, struct ml_str s);
+/* An empty buffer for work that a Lua error may break off.  One for all: it is good until the next
+ * call, and no Lua code may run meanwhile. */
+struct ml_buf *ml_handle_scratch(void);
 
 struct ml_message { /* the common part of requests and responses */
     struct ml_handle *handle;
@@ -92,31 +116,62 @@ void ml_handle_methods(lua_State *L, struct ml_bridge *b, enum ml_handle_kind ki
 extern const luaL_Reg ml_header_methods[];
 void ml_headers_open(lua_State *L, struct ml_bridge *b);
 int ml_headers_push_view(lua_State *L); /* of the handle at index 1 */
-/* Checks and adds; raises for CR, LF and other bytes that a field can not have. */
-void ml_header_put(lua_State *L, struct ml_headers *h, struct ml_arena *arena, int name, int value);
+/* Adds the fields of the table at index: name -> value or list of values.  Raises for CR, LF and
+ * other bytes that a field can not have, and for framing, which is the gateway's. */
+void ml_header_add_table(lua_State *L, int index, struct ml_headers *h, struct ml_arena *arena);
 
 /* handle_body.c */
 extern const luaL_Reg ml_body_methods[];
-/* Pushes a table's JSON text, in the arena; raises when it can not be encoded. */
-struct ml_str ml_body_encode(lua_State *L, struct ml_bridge *b, int index, struct ml_arena *arena);
-void ml_body_over(struct ml_exchange *ex);
+/* The JSON text of a value, in the arena; raises when it can not be encoded. */
+struct ml_str ml_body_encode(lua_State *L, int index, struct ml_arena *arena);
+/* handle_map.c */
+int ml_body_map(lua_State *L);
+/* The exchange is over: drops the filters of its response. */
+void ml_body_map_end(struct ml_exchange *ex);
+
+/* handle_query.c */
+/* Pushes {name = value} of "a=1&b=2"; a name that occurs again has a list of its values. */
+void ml_query_push(lua_State *L, struct ml_str text);
+/* Pushes {name = value} of the Cookie fields; the first of a name counts. */
+void ml_cookies_push(lua_State *L, const struct ml_headers *h);
+
+/* Pushes a string without the escapes of forms. */
+void ml_query_push_decoded(lua_State *L, struct ml_str text);
 
 /* handle_request.c */
 void ml_request_open(lua_State *L, struct ml_bridge *b);
+/* handle_change.c */
+extern const luaL_Reg ml_request_methods[];
+/* handle_auth.c */
+extern const luaL_Reg ml_auth_methods[];
+/* Appends the bytes of base64 text (RFC 4648 section 4, or 5 when url is true; padding may be
+ * missing); false when malformed. */
+bool ml_base64_decode(struct ml_buf *out, struct ml_str text, bool url);
+void ml_base64_encode(struct ml_buf *out, struct ml_str bytes, bool url);
+
 /* handle_response.c */
-void ml_response_open(lua_State *L, struct ml_bridge *b); /* and core.response ... on the table */
-const char *ml_response_adopt(lua_State *L, int index, struct ml_exchange *ex);
+void ml_response_open(lua_State *L, struct ml_bridge *b);
 /* The handle of ex->res; nil when there is no response.  May raise a memory error. */
-int ml_response_push(lua_State *L, struct ml_exchange *ex);
-/* ex->res is about to be replaced: the handle of the old one is over. */
+int ml_response_push(lua_State *L, struct ml_bridge *b, struct ml_exchange *ex);
+/* ex->res is about to be replaced: the handle of the old one is over.  Raises when a branch of the
+ * script still reads its body. */
 void ml_response_forget(lua_State *L, struct ml_exchange *ex);
+/* api_response.c: makes the response at index that of the exchange, leaves its handle on top;
+ * raises */
+void ml_response_adopt(lua_State *L, struct ml_bridge *b, int index, struct ml_exchange *ex);
 
 /* api_*.c: each adds its functions to the table `core` on top of L. */
+void ml_api_chain_open(lua_State *L, struct ml_bridge *b);
+void ml_api_response_open(lua_State *L, struct ml_bridge *b);
+void ml_api_text_open(lua_State *L, struct ml_bridge *b);
 void ml_api_json_open(lua_State *L, struct ml_bridge *b);
 void ml_api_log_open(lua_State *L, struct ml_bridge *b);
 void ml_api_forward_open(lua_State *L, struct ml_bridge *b);
 void ml_api_wait_open(lua_State *L, struct ml_bridge *b);
 void ml_api_timer_open(lua_State *L, struct ml_bridge *b);
+/* The generation serves now: starts the timers that were made while it was loaded.  Idempotent. */
+void ml_api_timers_start(struct ml_bridge *b);
+/* Stops all timers and their firings; none can be started after it.  Idempotent. */
 void ml_api_timer_close(struct ml_bridge *b);
 void ml_api_shared_open(lua_State *L, struct ml_bridge *b);
 void ml_api_http_open(lua_State *L, struct ml_bridge *b);

@@ -1,7 +1,9 @@
 /* handle_header.c - the header methods that requests and responses share, and the view `.headers`.
  *
- * The view behaves like a table in any case: h["Accept"], h.accept = "x", h.accept = nil; calling it
- * gives an iterator over the fields, in order: for name, value in req.headers() do. */
+ * The view behaves like a table in any case: h["Accept"], h.accept = "x", h.accept = nil.  LuaJIT
+ * has no
+ * __pairs: for name, value in req:each_header() do goes through the fields in order, and so does
+ * req.headers(). */
 #include "script/handle.h"
 
 /* Numbers are taken as text, everything else but strings raises. */
@@ -20,7 +22,7 @@ static struct ml_str check_value(lua_State *L, int index, struct ml_arena *arena
 
     if (!ml_header_value_ok(value))
         luaL_error(L, "invalid header value: it holds a control character such as CR or LF");
-    return ml_arena_dup(arena, value);
+    return ml_handle_dup(L, arena, value);
 }
 
 /* RFC 9110 section 5.3 forbids to merge only Set-Cookie; :header is for fields that occur once, so
@@ -54,31 +56,66 @@ static int header_values(lua_State *L)
     return 1;
 }
 
-void ml_header_put(lua_State *L, struct ml_headers *h, struct ml_arena *arena, int name, int value)
-{
-    struct ml_str n = ml_arena_dup(arena, check_name(L, name));
-
-    ml_headers_add(h, arena, n, check_value(L, value, arena));
-}
-
 /* Framing belongs to the core: a script that sets it could smuggle requests. */
 static void refuse_framing(lua_State *L, struct ml_str name)
 {
     enum ml_header_id id = ml_header_id(name);
 
     if (id == ML_H_CONTENT_LENGTH || id == ML_H_TRANSFER_ENCODING || id == ML_H_CONNECTION)
-        luaL_error(L, "the header \"%s\" is set by the gateway itself", lua_tostring(L, 2));
+        luaL_error(L, "the header \"%s\" is set by the gateway itself", name.p);
 }
 
-static int set_from_table(lua_State *L, struct ml_message *m, struct ml_str name)
+/* Adds the value at index, or the values of the list there. */
+static void add_values(lua_State *L, int index, struct ml_headers *h, struct ml_arena *arena,
+                       struct ml_str name)
 {
-    ml_headers_remove(m->headers, name);
-    for (int i = 1; i <= (int)lua_objlen(L, 3); i++) {
-        lua_rawgeti(L, 3, i);
-        ml_headers_add(m->headers, m->arena, name, check_value(L, -1, m->arena));
+    int count = lua_istable(L, index) ? (int)lua_objlen(L, index) : 0;
+
+    ml_handle_reserve(L, arena, 2 * (h->count + (size_t)count + 1) * sizeof *h->v);
+    if (!lua_istable(L, index))
+        ml_headers_add(h, arena, name, check_value(L, index, arena));
+    for (int i = 1; i <= count; i++) {
+        lua_rawgeti(L, index, i);
+        ml_headers_add(h, arena, name, check_value(L, -1, arena));
         lua_pop(L, 1);
     }
-    return 0;
+}
+
+void ml_header_add_table(lua_State *L, int index, struct ml_headers *h, struct ml_arena *arena)
+{
+    for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1)) {
+        struct ml_str name;
+
+        if (lua_type(L, -2) != LUA_TSTRING) /* a number is not converted: lua_next would get lost */
+            luaL_error(L, "the name of a header is a string, not a %s", luaL_typename(L, -2));
+        name = check_name(L, -2);
+        refuse_framing(L, name);
+        add_values(L, lua_gettop(L), h, arena, ml_handle_dup(L, arena, name));
+    }
+}
+
+/* Cookies were parsed for req.cookies: that has to be done again.  Host is written by who forwards.
+ */
+static void changed(lua_State *L, struct ml_message *m, struct ml_str name)
+{
+    enum ml_header_id id = ml_header_id(name);
+
+    if (m->handle->kind != ML_HANDLE_REQUEST)
+        return;
+    if (id == ML_H_HOST)
+        luaL_error(L, "the header \"Host\" is changed by req:set_host");
+    if (id == ML_H_COOKIE)
+        ml_handle_forget(L, 1, m->handle, "cookies");
+}
+
+/* What the values need is checked before the first field is changed. */
+static void check_list(lua_State *L, struct ml_arena *arena)
+{
+    for (int i = 1; i <= (int)lua_objlen(L, 3); i++) {
+        lua_rawgeti(L, 3, i);
+        check_value(L, -1, arena);
+        lua_pop(L, 1);
+    }
 }
 
 static int header_set(lua_State *L)
@@ -86,15 +123,22 @@ static int header_set(lua_State *L)
     struct ml_message m;
     struct ml_str name = check_name(L, 2);
 
+    lua_settop(L, 3);
     ml_handle_message(L, 1, true, &m);
-    if (lua_isnoneornil(L, 3)) {
+    changed(L, &m, name);
+    if (lua_isnil(L, 3)) {
         ml_headers_remove(m.headers, name);
         return 0;
     }
     refuse_framing(L, name);
-    name = ml_arena_dup(m.arena, name);
-    if (lua_istable(L, 3))
-        return set_from_table(L, &m, name);
+    name = ml_handle_dup(L, m.arena, name);
+    if (lua_istable(L, 3)) {
+        check_list(L, m.arena);
+        ml_headers_remove(m.headers, name);
+        add_values(L, 3, m.headers, m.arena, name);
+        return 0;
+    }
+    ml_handle_reserve(L, m.arena, 2 * (m.headers->count + 1) * sizeof *m.headers->v);
     ml_headers_set(m.headers, m.arena, name, check_value(L, 3, m.arena));
     return 0;
 }
@@ -102,10 +146,13 @@ static int header_set(lua_State *L)
 static int header_add(lua_State *L)
 {
     struct ml_message m;
+    struct ml_str name = check_name(L, 2);
 
-    refuse_framing(L, check_name(L, 2));
+    lua_settop(L, 3);
+    refuse_framing(L, name);
     ml_handle_message(L, 1, true, &m);
-    ml_header_put(L, m.headers, m.arena, 2, 3);
+    changed(L, &m, name);
+    add_values(L, 3, m.headers, m.arena, ml_handle_dup(L, m.arena, name));
     return 0;
 }
 
@@ -114,14 +161,48 @@ static int header_remove(lua_State *L)
     struct ml_message m;
 
     ml_handle_message(L, 1, true, &m);
+    changed(L, &m, ml_check_str(L, 2));
     lua_pushboolean(L, ml_headers_remove(m.headers, ml_check_str(L, 2)) > 0);
     return 1;
 }
 
+/* Upvalues: handle, index of the next field. */
+static int next_field(lua_State *L)
+{
+    struct ml_message m;
+    lua_Integer i = lua_tointeger(L, lua_upvalueindex(2));
+
+    lua_settop(L, 0);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    ml_handle_message(L, 1, false, &m);
+    if ((uint32_t)i >= m.headers->count)
+        return 0;
+    lua_pushinteger(L, i + 1);
+    lua_replace(L, lua_upvalueindex(2));
+    ml_push_str(L, m.headers->v[i].name);
+    ml_push_str(L, m.headers->v[i].value);
+    return 2;
+}
+
+static int each_header(lua_State *L)
+{
+    struct ml_message m;
+
+    ml_handle_message(L, 1, false, &m);
+    lua_settop(L, 1);
+    lua_pushinteger(L, 0);
+    lua_pushcclosure(L, next_field, 2);
+    return 1;
+}
+
 const luaL_Reg ml_header_methods[] = {
-    {"header", header_get},         {"header_values", header_values},
-    {"set_header", header_set},     {"add_header", header_add},
-    {"remove_header", header_remove}, {NULL, NULL},
+    {"header", header_get},
+    {"header_values", header_values},
+    {"set_header", header_set},
+    {"add_header", header_add},
+    {"remove_header", header_remove},
+    {"each_header", each_header},
+    {NULL, NULL},
 };
 
 /* ---- the view: a userdata whose environment holds the handle at [1] ---- */
@@ -146,31 +227,10 @@ static int view_newindex(lua_State *L)
     return header_set(L);
 }
 
-/* Upvalues: handle, index of the next field. */
-static int view_next(lua_State *L)
-{
-    struct ml_message m;
-    lua_Integer i = lua_tointeger(L, lua_upvalueindex(2));
-
-    lua_settop(L, 0);
-    lua_pushvalue(L, lua_upvalueindex(1));
-    ml_handle_message(L, 1, false, &m);
-    if ((uint32_t)i >= m.headers->count)
-        return 0;
-    lua_pushinteger(L, i + 1);
-    lua_replace(L, lua_upvalueindex(2));
-    ml_push_str(L, m.headers->v[i].name);
-    ml_push_str(L, m.headers->v[i].value);
-    return 2;
-}
-
 static int view_call(lua_State *L)
 {
     view_to_handle(L);
-    lua_pushvalue(L, 1);
-    lua_pushinteger(L, 0);
-    lua_pushcclosure(L, view_next, 2);
-    return 1;
+    return each_header(L);
 }
 
 int ml_headers_push_view(lua_State *L)
@@ -197,7 +257,10 @@ int ml_headers_push_view(lua_State *L)
 void ml_headers_open(lua_State *L, struct ml_bridge *b)
 {
     static const luaL_Reg methods[] = {
-        {"__index", view_index}, {"__newindex", view_newindex}, {"__call", view_call}, {NULL, NULL},
+        {"__index", view_index},
+        {"__newindex", view_newindex},
+        {"__call", view_call},
+        {NULL, NULL},
     };
 
     lua_newtable(L);

@@ -1,0 +1,143 @@
+/* handle_auth.c - credentials of the Authorization field, and the base64 they are written in. */
+#include "script/handle.h"
+
+/* ---- base64 ---- */
+
+void ml_base64_encode(struct ml_buf *out, struct ml_str bytes, bool url)
+{
+    const char *alphabet = url ? "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+                               : "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+    for (size_t i = 0; i < bytes.len; i += 3) {
+        size_t left = bytes.len - i;
+        unsigned n = (unsigned)(unsigned char)bytes.p[i] << 16;
+        char text[4];
+
+        n |= left > 1 ? (unsigned)(unsigned char)bytes.p[i + 1] << 8 : 0;
+        n |= left > 2 ? (unsigned)(unsigned char)bytes.p[i + 2] : 0;
+        text[0] = alphabet[n >> 18];
+        text[1] = alphabet[n >> 12 & 63];
+        text[2] = left > 1 ? alphabet[n >> 6 & 63] : '=';
+        text[3] = left > 2 ? alphabet[n & 63] : '=';
+        ml_buf_append(out, (struct ml_str){text, !url || left > 2 ? 4 : left + 1});
+    }
+}
+
+static int sextet(char c, bool url)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    if (c == (url ? '-' : '+'))
+        return 62;
+    return c == (url ? '_' : '/') ? 63 : -1;
+}
+
+static size_t without_padding(struct ml_str text)
+{
+    size_t len = text.len;
+
+    if (text.len % 4 != 0)
+        return len;
+    for (int i = 0; i < 2 && len > 0 && text.p[len - 1] == '='; i++)
+        len--;
+    return len;
+}
+
+bool ml_base64_decode(struct ml_buf *out, struct ml_str text, bool url)
+{
+    size_t len = without_padding(text);
+    unsigned n = 0, bits = 0;
+
+    if (len % 4 == 1)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        int six = sextet(text.p[i], url);
+        char byte;
+
+        if (six < 0)
+            return false;
+        n = (n << 6 | (unsigned)six) & 0xffff;
+        bits += 6;
+        if (bits < 8)
+            continue;
+        bits -= 8;
+        byte = (char)(n >> bits & 0xff);
+        ml_buf_append(out, (struct ml_str){&byte, 1});
+    }
+    return (n & ((1u << bits) - 1)) == 0; /* RFC 4648 section 3.5: one text per value */
+}
+
+/* ---- Authorization ---- */
+
+/* What follows the scheme; false when there is no field, more than one, or another scheme. */
+static bool credentials(const struct ml_headers *h, struct ml_str scheme, struct ml_str *out)
+{
+    const struct ml_field *f = ml_headers_get(h, ML_H_AUTHORIZATION);
+
+    if (f == NULL || ml_headers_next(h, f) != NULL || f->value.len <= scheme.len)
+        return false;
+    if (!ml_str_ieq((struct ml_str){f->value.p, scheme.len}, scheme) ||
+        f->value.p[scheme.len] != ' ')
+        return false;
+    *out = (struct ml_str){f->value.p + scheme.len, f->value.len - scheme.len};
+    while (out->len > 0 && out->p[0] == ' ') {
+        out->p++;
+        out->len--;
+    }
+    return out->len > 0;
+}
+
+/* RFC 6750 section 2.1 */
+static bool is_token68(struct ml_str s)
+{
+    size_t i = 0;
+
+    while (i < s.len && (sextet(s.p[i], false) >= 0 || strchr("-._~", s.p[i]) != NULL))
+        i++;
+    if (i == 0)
+        return false;
+    while (i < s.len && s.p[i] == '=')
+        i++;
+    return i == s.len;
+}
+
+static int bearer_token(lua_State *L)
+{
+    struct ml_exchange *ex = ml_handle_exchange(L, ml_handle_check(L, 1, ML_HANDLE_REQUEST));
+    struct ml_str token;
+
+    if (!credentials(&ex->req.headers, ML_STR("Bearer"), &token) || !is_token68(token))
+        return 0;
+    ml_push_str(L, token);
+    return 1;
+}
+
+/* RFC 7617 section 2: the user's name has no colon. */
+static int basic_auth(lua_State *L)
+{
+    struct ml_exchange *ex = ml_handle_exchange(L, ml_handle_check(L, 1, ML_HANDLE_REQUEST));
+    struct ml_buf *out = ml_handle_scratch();
+    struct ml_str text;
+    const char *colon;
+
+    if (!credentials(&ex->req.headers, ML_STR("Basic"), &text) ||
+        !ml_base64_decode(out, text, false))
+        return 0;
+    text = ml_buf_str(out);
+    colon = text.len > 0 ? memchr(text.p, ':', text.len) : NULL;
+    if (colon == NULL)
+        return 0;
+    ml_push_str(L, (struct ml_str){text.p, (size_t)(colon - text.p)});
+    ml_push_str(L, (struct ml_str){colon + 1, text.len - (size_t)(colon - text.p) - 1});
+    return 2;
+}
+
+const luaL_Reg ml_auth_methods[] = {
+    {"bearer_token", bearer_token},
+    {"basic_auth", basic_auth},
+    {NULL, NULL},
+};
