@@ -163,6 +163,11 @@ void ml_tasks_set_hooks(struct ml_tasks *t, const struct ml_task_hooks *hooks)
     t->hooks = *hooks;
 }
 
+lua_State *ml_tasks_state(const struct ml_tasks *t)
+{
+    return t->L;
+}
+
 uint32_t ml_tasks_generation(const struct ml_tasks *t)
 {
     return t->conf.generation;

@@ -69,6 +69,7 @@ struct ml_task *ml_task_root(struct ml_task *task);
 struct ml_tasks *ml_task_owner(struct ml_task *task);
 struct ml_loop *ml_tasks_loop(struct ml_tasks *t);
 uint32_t ml_tasks_generation(const struct ml_tasks *t);
+lua_State *ml_tasks_state(const struct ml_tasks *t); /* the main state of the VM */
 
 /* Lua values that live as long as the task, each behind its index in the registry; unset: false. */
 enum ml_task_slot { ML_SLOT_REQUEST, ML_SLOT_RESPONSE, ML_SLOT_DONE, ML_SLOT_COUNT };
