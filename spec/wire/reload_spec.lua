@@ -24,9 +24,9 @@ describe("a reload", function()
   it("keeps the last good generation and names file and line", function()
     local g = gateway.start { ["gateway.lua"] = site("one") }
     g:save("gateway.lua", site("two") .. "\nlocal x = = 1\n")
-    gateway.eventually(function() return g:output():find("gateway.lua:6", 1, true) end, "the error")
+    gateway.eventually(function() return g:output():find("gateway.lua:5", 1, true) end, "the error")
     assert.equal("one", (select(2, g:get("/"))))
-    assert.truthy(g:command("status", "--json"):find("gateway.lua:6", 1, true))
+    assert.truthy(g:command("status", "--json"):find("gateway.lua:5", 1, true))
   end)
 
   it("loses no request under load", function()
