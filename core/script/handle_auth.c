@@ -111,8 +111,9 @@ static int bearer_token(lua_State *L)
     struct ml_str token;
 
     if (!credentials(&ex->req.headers, ML_STR("Bearer"), &token) || !is_token68(token))
-        return 0;
-    ml_push_str(L, token);
+        lua_pushnil(L);
+    else
+        ml_push_str(L, token);
     return 1;
 }
 
@@ -124,13 +125,14 @@ static int basic_auth(lua_State *L)
     struct ml_str text;
     const char *colon;
 
+    lua_pushnil(L);
     if (!credentials(&ex->req.headers, ML_STR("Basic"), &text) ||
         !ml_base64_decode(out, text, false))
-        return 0;
+        return 1;
     text = ml_buf_str(out);
     colon = text.len > 0 ? memchr(text.p, ':', text.len) : NULL;
     if (colon == NULL)
-        return 0;
+        return 1;
     ml_push_str(L, (struct ml_str){text.p, (size_t)(colon - text.p)});
     ml_push_str(L, (struct ml_str){colon + 1, text.len - (size_t)(colon - text.p) - 1});
     return 2;

@@ -35,8 +35,9 @@ static int header_get(lua_State *L)
     ml_handle_message(L, 1, false, &m);
     f = ml_headers_find(m.headers, ml_check_str(L, 2));
     if (f == NULL)
-        return 0;
-    ml_push_str(L, f->value);
+        lua_pushnil(L);
+    else
+        ml_push_str(L, f->value);
     return 1;
 }
 

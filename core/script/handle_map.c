@@ -83,6 +83,7 @@ static void chunk_done(void *ctx, struct ml_task *branch, int status)
     struct filter *f = ctx;
     lua_State *co = ml_task_stack(branch);
     enum ml_err why = status != 0 ? ml_task_why(branch) : ML_OK;
+    bool last = f->last; /* the client may take the piece at once, and so begin the next one */
     size_t len = 0;
 
     if (f->ended) {
@@ -101,12 +102,14 @@ static void chunk_done(void *ctx, struct ml_task *branch, int status)
         break_off(f, why);
         return;
     }
+    if (last) {
+        f->out->passed += len; /* the end is told together with it */
+        finish(f);
+        return;
+    }
     if (len > 0)
         ml_pipe_filled(f->out, len);
-    if (f->last && !f->ended)
-        finish(f);
-    else
-        pump(f);
+    pump(f);
 }
 
 /* Protected: hands the next piece to fn. */

@@ -163,8 +163,12 @@ static int response_gc(lua_State *L)
 {
     struct ml_handle *h = ml_handle_of(L, 1, ML_HANDLE_RESPONSE);
 
-    if (h != NULL && h->arena != NULL)
-        ml_arena_free(&h->arena);
+    if (h == NULL || h->arena == NULL)
+        return 0;
+    if (h->res != NULL)
+        ml_bridge_of(L)->free_used -= ((struct ml_made *)h->res)->counted;
+    h->res = NULL;
+    ml_arena_free(&h->arena);
     return 0;
 }
 
@@ -177,7 +181,8 @@ static void open_free(lua_State *L, struct ml_bridge *b)
         lua_insert(L, -2);
         lua_rawset(L, -4);
     }
-    lua_pushcfunction(L, response_gc);
+    lua_pushlightuserdata(L, b);
+    lua_pushcclosure(L, response_gc, 1);
     lua_setfield(L, -2, "__gc");
     b->free_metatable = luaL_ref(L, LUA_REGISTRYINDEX);
 }

@@ -177,20 +177,30 @@ static struct lab *lab_open(void)
     return lab;
 }
 
-static void turn_while_tasks(struct lab *lab)
+static void guard(void *ctx)
 {
-    for (int i = 0; i < 100 && ml_tasks_live(lab->tasks) > 0; i++) {
-        struct ml_deferred none = {0};
+    (void)ctx;
+    guard_fired = true;
+}
 
-        (void)none;
-        ev_run(ml_loop_ev(loop), EVRUN_NOWAIT);
-    }
+/* Turns the loop until *flag, or for that long. */
+static bool turn_until(const bool *flag, double seconds)
+{
+    struct ml_timer timer = {0};
+
+    guard_fired = false;
+    ml_timer_init(&timer, loop, guard, NULL);
+    ml_timer_set(&timer, seconds);
+    while (!guard_fired && (flag == NULL || !*flag))
+        ml_loop_turn(loop);
+    ml_timer_drop(&timer);
+    return !guard_fired;
 }
 
 static void lab_close(struct lab *lab)
 {
     ml_tasks_stop_background(lab->tasks);
-    turn_while_tasks(lab);
+    turn_until(NULL, 0.001);
     CHECK(ml_tasks_live(lab->tasks) == 0);
     ml_bridge_close(lab->bridge);
     ml_tasks_free(&lab->tasks);
@@ -329,26 +339,6 @@ static void serve(struct lab *lab, struct client *c, const char *code)
 
     serve_ref(lab, c, ref);
     luaL_unref(lab->vm.L, LUA_REGISTRYINDEX, ref);
-}
-
-static void guard(void *ctx)
-{
-    (void)ctx;
-    guard_fired = true;
-}
-
-/* Turns the loop until *flag, or for that long. */
-static bool turn_until(const bool *flag, double seconds)
-{
-    struct ml_timer timer = {0};
-
-    guard_fired = false;
-    ml_timer_init(&timer, loop, guard, NULL);
-    ml_timer_set(&timer, seconds);
-    while (!guard_fired && (flag == NULL || !*flag))
-        ml_loop_turn(loop);
-    ml_timer_drop(&timer);
-    return !guard_fired;
 }
 
 static void client_close(struct client *c)
