@@ -431,8 +431,11 @@ static void on_ready(void *ctx, int what)
 
     if (what & ML_STREAM_READ)
         c->readable = true;
-    if ((what & ML_STREAM_WRITE) && c->turn != NULL)
+    if ((what & ML_STREAM_WRITE) && c->turn != NULL) {
         c->turn->answer.blocked = false;
+        if (c->turn->ex->res.body != NULL)
+            ml_pipe_writable(c->turn->ex->res.body);
+    }
     run(c);
 }
 

@@ -370,6 +370,8 @@ static enum ml_err write_some(struct ml_conn *c, struct ml_buf *body)
     if (took > 0 && body != &a->flight) {
         a->left -= a->framing == ML_BODY_LENGTH ? took : 0;
         t->ex->notes.bytes_out += took;
+        if (a->framing == ML_BODY_LENGTH && err == ML_OK)
+            ml_pipe_offer(t->ex->res.body, c->stream, t->ex->res.length, a->left);
         ml_pipe_took(t->ex->res.body, took);
     }
     return err;
@@ -387,11 +389,32 @@ static enum verdict break_off(struct ml_conn *c)
     return conn_gone(c, p != NULL && p->state == ML_PIPE_ABORTED ? p->why : ML_LIMIT);
 }
 
+/* What went from socket to socket since we looked; false: ours has failed. */
+static bool count_spliced(struct ml_conn *c)
+{
+    struct turn *t = c->turn;
+    struct turn_answer *a = &t->answer;
+    struct ml_pipe *p = t->ex->res.body;
+    uint64_t given;
+
+    if (p == NULL || (p->splice_to == NULL && p->splice_given == 0))
+        return true;
+    given = ml_pipe_given(p);
+    a->left -= given;
+    t->ex->notes.bytes_out += given;
+    if (given > 0)
+        a->progress_s = conn_now_s(c);
+    a->blocked = p->splice_blocked;
+    return !p->splice_broken;
+}
+
 enum verdict ml_conn_write_step(struct ml_conn *c)
 {
     struct turn *t = c->turn;
     enum ml_err err;
 
+    if (!count_spliced(c))
+        return conn_gone(c, ML_RESET);
     for (;;) {
         struct ml_buf *body;
 

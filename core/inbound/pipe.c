@@ -24,6 +24,7 @@ void ml_pipe_free(struct ml_pipe *p)
     p->on_data = p->on_room = NULL;
     ml_buf_release(&p->buf);
     ml_buf_release(&p->trailers);
+    ml_splice_free(&p->splice);
 }
 
 void ml_pipe_put(struct ml_pipe *p, struct ml_str bytes)
@@ -45,6 +46,7 @@ void ml_pipe_eof(struct ml_pipe *p)
     if (p->state != ML_PIPE_OPEN)
         return;
     p->state = ML_PIPE_EOF;
+    p->splice_to = NULL;
     tell_consumer(p);
 }
 
@@ -55,6 +57,8 @@ void ml_pipe_abort(struct ml_pipe *p, enum ml_err why)
         return;
     p->state = ML_PIPE_ABORTED;
     p->why = why;
+    p->splice_to = NULL;
+    ml_splice_free(&p->splice);
     tell_consumer(p);
     tell_producer(p);
 }
@@ -64,4 +68,78 @@ void ml_pipe_took(struct ml_pipe *p, size_t len)
     (void)len; /* passed was counted when the bytes came in */
     if (p->state == ML_PIPE_OPEN)
         tell_producer(p);
+}
+
+/* ---- splice ---- */
+
+void ml_pipe_offer(struct ml_pipe *p, struct ml_stream *to, uint64_t length, uint64_t left)
+{
+    if (length < ML_PIPE_SPLICE_MIN || left < ML_PIPE_CAP || p->splice_off)
+        return;
+    if (p->state == ML_PIPE_OPEN && ml_buf_len(&p->buf) == 0 && ml_stream_splice_fd(to) >= 0)
+        p->splice_to = to;
+}
+
+void ml_pipe_withdraw(struct ml_pipe *p)
+{
+    p->splice_to = NULL;
+    p->splice_blocked = false;
+    if (ml_pipe_pending(p))
+        ml_pipe_abort(p, ML_CANCELLED);
+}
+
+uint64_t ml_pipe_given(struct ml_pipe *p)
+{
+    uint64_t given = p->splice_given;
+
+    p->splice_given = 0;
+    return given;
+}
+
+void ml_pipe_writable(struct ml_pipe *p)
+{
+    if (!p->splice_blocked)
+        return;
+    p->splice_blocked = false;
+    if (p->state == ML_PIPE_OPEN)
+        tell_producer(p);
+}
+
+bool ml_pipe_pending(const struct ml_pipe *p)
+{
+    return p->splice != NULL && ml_splice_held(p->splice) > 0;
+}
+
+/* No kernel pipe, or a stream whose bytes pass through this process: as ever, then. */
+static bool can_splice(struct ml_pipe *p, struct ml_stream *from)
+{
+    if (p->splice == NULL && ml_stream_splice_fd(from) >= 0)
+        p->splice = ml_splice_new();
+    if (p->splice != NULL)
+        return true;
+    p->splice_off = true;
+    p->splice_to = NULL;
+    return false;
+}
+
+enum ml_err ml_pipe_splice(struct ml_pipe *p, struct ml_stream *from, uint64_t *left)
+{
+    uint64_t given = 0;
+    bool want_read, want_write;
+    enum ml_err err;
+
+    assert(ml_pipe_splices(p) && p->state == ML_PIPE_OPEN);
+    if (!can_splice(p, from))
+        return ML_LIMIT;
+    err = ml_splice_move(p->splice, ml_stream_splice_fd(from), ml_stream_splice_fd(p->splice_to),
+                         left, &given, &want_read, &want_write);
+    p->splice_given += given;
+    p->passed += given;
+    p->splice_blocked = want_write;
+    p->splice_broken = err == ML_CANCELLED;
+    if (want_write)
+        ml_stream_want_write(p->splice_to);
+    if (given > 0 || want_write || p->splice_broken)
+        tell_consumer(p);
+    return err == ML_CANCELLED ? ML_AGAIN : err; /* the consumer will say so itself */
 }

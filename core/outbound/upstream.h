@@ -22,19 +22,19 @@ struct ml_group_conf { /* times in seconds; 0: default in brackets */
     struct ml_server_conf *servers;
     unsigned server_count;
     enum ml_balance balance;
-    double connect_timeout;    /* [2] */
-    double first_byte_timeout; /* [60] */
-    double read_timeout;       /* [60] between two reads of the body */
-    double send_timeout;       /* [60] between two writes of the request */
-    double total_timeout;      /* [0: none] whole request */
-    unsigned keepalive;        /* idle connections kept per server and worker [64]; ~0u: none */
-    double keepalive_timeout;  /* [60] */
-    unsigned max_fails;        /* [1] ~0u: never eject */
-    double fail_timeout;       /* [10] */
-    unsigned retries;          /* more servers tried for idempotent requests [1]; ~0u: none */
-    bool preserve_host;        /* [false: Host of the server]; true: the client's */
+    double connect_timeout;        /* [2] */
+    double first_byte_timeout;     /* [60] */
+    double read_timeout;           /* [60] between two reads of the body */
+    double send_timeout;           /* [60] between two writes of the request */
+    double total_timeout;          /* [0: none] whole request */
+    unsigned keepalive;            /* idle connections kept per server and worker [64]; ~0u: none */
+    double keepalive_timeout;      /* [60] */
+    unsigned max_fails;            /* [1] ~0u: never eject */
+    double fail_timeout;           /* [10] */
+    unsigned retries;              /* more servers tried for idempotent requests [1]; ~0u: none */
+    bool preserve_host;            /* [false: Host of the server]; true: the client's */
     struct ml_http1_limits limits; /* of responses */
-    bool via_off;              /* [false] do not add Via */
+    bool via_off;                  /* [false] do not add Via */
     bool client; /* requests are the gateway's own: nothing is said of a client, and the servers'
                   * health stays in this process */
 };
@@ -52,14 +52,14 @@ const char *ml_server_url_check(struct ml_str url);
 struct ml_group *ml_group_new(struct ml_outbound *o, const struct ml_group_conf *conf);
 void ml_group_release(struct ml_group **g);
 
-struct ml_forward { /* one call; zero-initialised is fine */
-    struct ml_str hash_key;     /* for ML_HASH; empty: the client's address */
-    double timeout;             /* > 0 replaces first_byte_timeout */
-    double connect_timeout;     /* > 0 replaces the group's */
-    bool once;                  /* on a connection of its own, closed after the answer */
-    bool allow_upgrade;         /* pass an Upgrade of the client (a tunnel after 101) */
-    struct ml_str host;         /* Host to send instead of what the group says; empty: the group's */
-    unsigned trusted_hops;      /* unused */
+struct ml_forward {         /* one call; zero-initialised is fine */
+    struct ml_str hash_key; /* for ML_HASH; empty: the client's address */
+    double timeout;         /* > 0 replaces first_byte_timeout */
+    double connect_timeout; /* > 0 replaces the group's */
+    bool once;              /* on a connection of its own, closed after the answer */
+    bool allow_upgrade;     /* pass an Upgrade of the client (a tunnel after 101) */
+    struct ml_str host;     /* Host to send instead of what the group says; empty: the group's */
+    unsigned trusted_hops;  /* unused */
     /* Called once: ML_OK with ex->res filled (status, headers, body pipe, from), or the reason. */
     void (*head)(void *ctx, enum ml_err err);
     void *ctx;

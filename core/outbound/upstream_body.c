@@ -1,7 +1,8 @@
 /* upstream_body.c - Content-Length, chunks and the end of the connection as marks of a body's end.
  *
  * A body with a length passes without a copy in both directions: it is written from the pipe it
- * arrived in, and read into the pipe it leaves by.  Chunks are copied once. */
+ * arrived in, and read into the pipe it leaves by, and when it is large it goes from socket to
+ * socket (splice, see pipe.h).  Chunks are copied once. */
 #include "outbound/upstream_body.h"
 
 #include <assert.h>
@@ -12,7 +13,11 @@
 void ml_body_out_init(struct ml_body_out *b, struct ml_pipe *pipe, bool has_length, uint64_t length)
 {
     *b = (struct ml_body_out){
-        .pipe = pipe, .chunked = pipe != NULL && !has_length, .left = has_length ? length : 0};
+        .pipe = pipe,
+        .chunked = pipe != NULL && !has_length,
+        .length = has_length ? length : 0,
+        .left = has_length ? length : 0,
+    };
     b->closed = pipe == NULL || (has_length && length == 0);
 }
 
@@ -39,8 +44,8 @@ static size_t add_chunks(struct ml_body_out *b, struct ml_buf *out)
 }
 
 /* Writes out and then at most left bytes of the pipe; *taken of these are gone. */
-static enum ml_err write_length(struct ml_body_out *b, struct ml_stream *stream,
-                                struct ml_buf *out, size_t *taken)
+static enum ml_err write_length(struct ml_body_out *b, struct ml_stream *stream, struct ml_buf *out,
+                                size_t *taken)
 {
     struct ml_buf view = b->pipe->buf; /* a window on the pipe's bytes, which end where they must */
     size_t len = ml_buf_len(&view);
@@ -73,15 +78,37 @@ static enum ml_err missing(const struct ml_body_out *b)
     return ML_AGAIN;
 }
 
+/* What went from socket to socket since we looked.  ML_OK: the stream takes more. */
+static enum ml_err count_spliced(struct ml_body_out *b)
+{
+    uint64_t given = ml_pipe_given(b->pipe);
+
+    b->left -= given;
+    b->taken |= given > 0;
+    b->closed = b->left == 0;
+    if (b->pipe->splice_broken)
+        return ML_RESET;
+    return b->pipe->splice_blocked ? ML_AGAIN : ML_OK;
+}
+
+bool ml_body_out_taken(const struct ml_body_out *b)
+{
+    return b->taken || (b->pipe != NULL && ml_pipe_pending(b->pipe));
+}
+
 enum ml_err ml_body_out_send(struct ml_body_out *b, struct ml_stream *stream, struct ml_buf *out,
                              bool *blocked)
 {
     size_t taken = 0;
-    enum ml_err err;
+    enum ml_err err = ML_OK;
 
-    *blocked = false;
+    if (!b->closed && !b->chunked)
+        err = count_spliced(b);
+    *blocked = err == ML_AGAIN;
     if (!b->closed && b->pipe->state == ML_PIPE_ABORTED)
         return b->pipe->why;
+    if (err != ML_OK)
+        return err;
     if (b->chunked && !b->closed && ml_buf_len(out) < ML_PIPE_CAP)
         taken = add_chunks(b, out);
     if (b->chunked || b->closed)
@@ -89,6 +116,8 @@ enum ml_err ml_body_out_send(struct ml_body_out *b, struct ml_stream *stream, st
     else
         err = write_length(b, stream, out, &taken);
     *blocked = err == ML_AGAIN;
+    if (err == ML_OK && taken > 0 && !b->chunked)
+        ml_pipe_offer(b->pipe, stream, b->length, b->left);
     if (taken > 0)
         ml_pipe_took(b->pipe, taken); /* calls back, and may close the stream: after the write */
     if (err != ML_OK || b->closed)
@@ -205,12 +234,27 @@ static enum ml_err read_direct(struct ml_body_in *b, struct ml_stream *stream, s
     return b->left == 0 ? ML_OK : ML_AGAIN;
 }
 
+/* From socket to socket; ML_LIMIT: not possible.  After the last byte another read is worth while:
+ * only that shows whether the server has sent too much. */
+static enum ml_err read_spliced(struct ml_body_in *b, struct ml_stream *stream, bool *more)
+{
+    enum ml_err err = ml_pipe_splice(b->pipe, stream, &b->left);
+
+    *more = err == ML_OK;
+    return err == ML_EOF || err == ML_RESET ? ML_UP_CLOSED : err;
+}
+
 enum ml_err ml_body_in_read(struct ml_body_in *b, struct ml_stream *stream, struct ml_buf *in,
                             bool *more)
 {
     enum ml_err err;
 
     *more = false;
+    if (b->framing == ML_BODY_LENGTH && ml_pipe_splices(b->pipe)) {
+        err = read_spliced(b, stream, more);
+        if (err != ML_LIMIT)
+            return err;
+    }
     if (b->framing != ML_BODY_CHUNKED)
         return read_direct(b, stream, in, more);
     err = ml_stream_read(stream, in, ML_BUF_BLOCK, more);

@@ -102,8 +102,8 @@ static size_t bound(const struct ml_exchange *ex, const struct ml_head_conf *con
 {
     const struct ml_request *r = &ex->req;
     size_t len = 512 + r->method.len + conf->prefix.len + r->path.len + r->query.len +
-                 conf->host.len + 2 * r->peer_ip.len + r->ip.len + r->scheme.len + r->authority.len +
-                 r->host.len;
+                 conf->host.len + 2 * r->peer_ip.len + r->ip.len + r->scheme.len +
+                 r->authority.len + r->host.len;
 
     for (uint32_t i = 0; i < r->headers.count; i++)
         len += r->headers.v[i].name.len + r->headers.v[i].value.len + 4;

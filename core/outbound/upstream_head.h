@@ -9,7 +9,7 @@
 #include "inbound/exchange.h"
 #include "protocol/http1.h"
 
-struct ml_head_conf { /* how to write a request's head */
+struct ml_head_conf {     /* how to write a request's head */
     struct ml_str prefix; /* goes before the path */
     struct ml_str host;   /* value of Host */
     bool client;          /* the request is our own: no X-Forwarded-*, X-Real-IP, Via of ours */

@@ -1,0 +1,129 @@
+/* upstream_connect.c - a server, its address, a connection to it. */
+#include "outbound/upstream_parts.h"
+
+enum { ADDRS_MAX = 8 }; /* of one name, tried for one request */
+
+/* A kept connection that has ended, or holds bytes nobody asked for, of which the loop has not told
+ * yet.  A request that may be sent twice does without the system call: it has its refresh. */
+static bool stale(struct ml_upstream *u)
+{
+    struct ml_str m = u->ex->req.method;
+
+    if (ml_str_eq(m, ML_STR("GET")) || ml_str_eq(m, ML_STR("HEAD")))
+        return false;
+    return ml_stream_read(u->link->stream, &u->link->in, 1, NULL) != ML_AGAIN;
+}
+
+static void take_idle(struct ml_upstream *u)
+{
+    do {
+        u->link = ml_pool_take(&u->server->pool);
+        if (u->link != NULL && !stale(u))
+            return;
+        if (u->link != NULL)
+            ml_pool_close(&u->link);
+    } while (u->server->pool.idle > 0);
+}
+
+enum next ml_upstream_connect_pick(struct ml_upstream *u)
+{
+    struct ml_exchange *ex = u->ex;
+    struct ml_str key = u->f.hash_key.len > 0 ? u->f.hash_key : ex->req.ip;
+
+    u->pick = ml_group_pick(u->group, key, u->tried);
+    if (u->pick.index == u->group->conf.server_count)
+        return ml_upstream_try_give_up(u, u->why != ML_OK ? u->why : ML_UP_NO_SERVER);
+    u->why = ML_OK;
+    u->server = u->group->servers[u->pick.index];
+    ml_server_begin(u->server);
+    ex->notes.server = ml_arena_dup(ex->arena, u->server->text);
+    ex->notes.tries++;
+    if (!u->fresh)
+        take_idle(u);
+    if (u->link == NULL) {
+        u->state = RESOLVE;
+        return MORE;
+    }
+    ml_stream_listen_to(u->link->stream, u->ready, u);
+    u->state = CONNECT; /* which it has behind it */
+    return MORE;
+}
+
+static double timeout_s(const struct ml_upstream *u)
+{
+    return u->f.connect_timeout > 0 ? u->f.connect_timeout : u->group->conf.connect_timeout;
+}
+
+/* Begins to connect to the next address that does not refuse at once. */
+static enum next connect_next(struct ml_upstream *u, const struct ml_addr *addrs, unsigned count)
+{
+    struct ml_stream *stream;
+
+    while (u->addrs_tried < count && u->addrs_tried < ADDRS_MAX) {
+        if (u->addrs_tried++ == 0)
+            u->addr_first = u->server->next_addr++;
+        if (ml_stream_connect(u->o->loop, &addrs[(u->addr_first + u->addrs_tried - 1) % count],
+                              &stream) != ML_OK)
+            continue;
+        u->link = ml_pool_adopt(&u->server->pool, &stream);
+        ml_stream_listen_to(u->link->stream, u->ready, u);
+        ml_upstream_try_arm(u, timeout_s(u));
+        u->blocked = true;
+        u->why = ML_UP_CONNECT;
+        u->state = CONNECT;
+        return WAIT;
+    }
+    return ml_upstream_try_failed(u, u->why == ML_UP_CONNECT_TIMEOUT ? u->why : ML_UP_CONNECT);
+}
+
+enum next ml_upstream_connect_resolve(struct ml_upstream *u)
+{
+    const struct ml_addr *addrs;
+    enum ml_err err;
+    unsigned count = ml_name_addresses(u->server->name, &addrs, &err);
+
+    if (count > 0)
+        return connect_next(u, addrs, count);
+    if (err != ML_AGAIN)
+        return ml_upstream_try_failed(u, ML_UP_RESOLVE);
+    if (u->waiter.name == NULL) { /* else it was another event that woke us */
+        ml_name_wait(u->server->name, &u->waiter);
+        ml_upstream_try_arm(u, timeout_s(u));
+    }
+    return WAIT;
+}
+
+enum next ml_upstream_connect_step(struct ml_upstream *u)
+{
+    enum ml_err err = u->link->served > 0 ? ML_OK : ml_stream_connected(u->link->stream);
+
+    if (u->blocked)
+        return WAIT;
+    if (err == ML_AGAIN) {
+        ml_stream_want_write(u->link->stream);
+        return WAIT;
+    }
+    if (err != ML_OK) { /* the next address, if there is one */
+        ml_upstream_try_drop_link(u);
+        u->state = RESOLVE;
+        return MORE;
+    }
+    u->readable = false;
+    ml_upstream_run_begin(u);
+    return MORE;
+}
+
+void ml_upstream_connect_late(struct ml_upstream *u)
+{
+    bool over = u->total_due_s > 0 && upstream_now_s(u) >= u->total_due_s;
+
+    ml_upstream_try_drop_link(u);
+    if (u->state == RESOLVE) {
+        ml_upstream_try_failed(u, over ? ML_UP_TIMEOUT : ML_UP_RESOLVE);
+    } else if (over) {
+        ml_upstream_try_failed(u, ML_UP_CONNECT_TIMEOUT);
+    } else {
+        u->why = ML_UP_CONNECT_TIMEOUT;
+        u->state = RESOLVE; /* the next address, if there is one */
+    }
+}
