@@ -343,6 +343,9 @@ static void watch_fd(struct worker *w, ev_io *io, int fd,
 
 static void worker_open(struct worker *w, const struct ml_worker_boot *boot)
 {
+    struct ml_shm_gateway facts;
+
+    ml_shm_gateway_read(boot->shm, &facts);
     w->boot = boot;
     w->stats = ml_shm_worker(boot->shm, boot->index);
     w->signals = open_signals();
@@ -357,6 +360,7 @@ static void worker_open(struct worker *w, const struct ml_worker_boot *boot)
                                       .outbound = w->outbound,
                                       .shm = boot->shm,
                                       .worker = boot->index,
+                                      .started_s = facts.started_s,
                                       .status_json = status_json,
                                       .status_ctx = w};
     ml_timer_init(&w->tick, w->loop, on_tick, w);

@@ -56,7 +56,8 @@ function Loader:run(file)
   if env == self.env then self.chunks[#self.chunks + 1] = { file = file, chunk = chunk } end
   local ok, value = pcall(chunk)
   if ok then return value end
-  error(type(value) == "string" and value or file .. ": " .. where.without_ours(value), 0)
+  if type(value) == "string" and value:find("^[^:\n]+%.lua:") then error(value, 0) end
+  error(file .. ": " .. where.without_ours(value), 0) -- a full stack and an own error value have no line
 end
 
 function Loader.file_of(_, name)

@@ -172,6 +172,61 @@ function Gateway:get(path, headers, port)
   return tonumber((head or text):match("^HTTP/1%.1 (%d%d%d)")), body, head or text
 end
 
+-- name (lower case) -> value; values of a name that occurs again are joined by "|"
+local function fields_of(head)
+  local fields = {}
+  for name, value in head:gmatch("\r\n([^:\r\n]+):[ \t]*([^\r\n]*)") do
+    name = name:lower()
+    fields[name] = fields[name] and fields[name] .. "|" .. value or value
+  end
+  return fields
+end
+
+local function dechunk(body)
+  local parts, at = {}, 1
+  while true do
+    local size, after = body:match("^(%x+)[^\r\n]*\r\n()", at)
+    size = assert(tonumber(size or "", 16), "a chunk size is expected")
+    if size == 0 then return table.concat(parts) end
+    assert(body:sub(after + size, after + size + 1) == "\r\n", "a chunk is cut off")
+    parts[#parts + 1] = body:sub(after, after + size - 1)
+    at = after + size + 2
+  end
+end
+
+--- Takes the bytes of one answer apart: { status, headers, body, head, interim }.
+function M.parse(bytes)
+  local head, rest = bytes:match("^(.-)\r\n\r\n(.*)$")
+  assert(head, "no answer: " .. bytes)
+  local status = tonumber(head:match("^HTTP/1%.1 (%d%d%d)"))
+  if status < 200 and status ~= 101 then
+    local answer = M.parse(rest)
+    answer.interim = status
+    return answer
+  end
+  local headers = fields_of(head)
+  if headers["transfer-encoding"] == "chunked" then rest = dechunk(rest) end
+  return { status = status, headers = headers, body = rest, head = head }
+end
+
+--- One request on a connection of its own.
+-- @param what "METHOD /target"
+-- @param opts { headers = "X-A: 1\r\n", body = "text", host = "name", port = number }
+function Gateway:ask(what, opts)
+  opts = opts or {}
+  local body = opts.body and ("Content-Length: %d\r\n"):format(#opts.body) or ""
+  return M.parse((self:raw(("%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%s%s\r\n%s"):format(what,
+    opts.host or "test.example", body, opts.headers or "", opts.body or ""), opts.port)))
+end
+
+--- Waits until the log has this text; the whole log.
+function Gateway:wait_for_log(text)
+  return M.eventually(function()
+    local log = self:output()
+    return log:find(text, 1, true) and log
+  end, "in the log: " .. text)
+end
+
 function Gateway:stop()
   if self:alive() then
     self:signal("KILL")
