@@ -6,7 +6,8 @@
 /* ---- a server that answers by path ---- */
 
 struct peer {
-    ev_io io;
+    ev_io io, out;
+    size_t left; /* of a large body */
     int fd;
     char in[8192];
     size_t len;
@@ -28,6 +29,7 @@ static void peer_close(struct peer *p)
     if (p->fd < 0)
         return;
     ev_io_stop(ml_loop_ev(loop), &p->io);
+    ev_io_stop(ml_loop_ev(loop), &p->out);
     close(p->fd);
     p->fd = -1;
 }
@@ -38,6 +40,27 @@ static void answer(struct peer *p, const char *text)
 
     if (send(p->fd, text, len, MSG_NOSIGNAL) != (ssize_t)len)
         abort();
+}
+
+/* As much of a large body as the socket takes. */
+static void on_writable(struct ev_loop *ev, ev_io *w, int events)
+{
+    static const char block[65536];
+    struct peer *p = w->data;
+    size_t len = p->left < sizeof block ? p->left : sizeof block;
+    ssize_t n = send(p->fd, block, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+    (void)events;
+    p->left -= n > 0 ? (size_t)n : 0;
+    if (p->left == 0)
+        ev_io_stop(ev, &p->out);
+}
+
+static void answer_large(struct peer *p)
+{
+    answer(p, "HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n");
+    p->left = 3000000;
+    ev_io_start(ml_loop_ev(loop), &p->out);
 }
 
 static bool is_path(const struct peer *p, const char *path)
@@ -81,6 +104,8 @@ static void serve_one(struct peer *p)
         answer(p,
                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-A: 1\r\nx-a: 2\r\nX-A: 3\r\n\r\n"
                "5\r\nhello\r\n1\r\n \r\n5\r\nworld\r\n0\r\n\r\n");
+    } else if (is_path(p, "/large")) {
+        answer_large(p);
     } else if (is_path(p, "/json")) {
         answer(p, "HTTP/1.1 201 Created\r\nContent-Length: 13\r\n\r\n{\"a\":[1,2,3]}");
     } else if (is_path(p, "/cut")) {
@@ -138,7 +163,8 @@ static void on_connection(struct ev_loop *ev, ev_io *w, int events)
     p->next = server.peers;
     server.peers = p;
     ev_io_init(&p->io, on_readable, p->fd, EV_READ);
-    p->io.data = p;
+    ev_io_init(&p->out, on_writable, p->fd, EV_WRITE);
+    p->io.data = p->out.data = p;
     ev_io_start(ev, &p->io);
 }
 
@@ -221,6 +247,16 @@ TEST(chunks_lists_of_fields_and_json)
               "r = get('/json') note(r.status, r:json().a[3])\n"
               "note(get('/hello'):json()) note('end')");
     CHECK(is_noted("hello world 3 3 201 3 nil malformed_json end "));
+    close_http();
+}
+
+TEST(a_large_body_comes_whole)
+{
+    open_http();
+    run(site, "local r = get('/large', { max_body = 3000000 }) note(#r.body, r.body == "
+              "('\\0'):rep(#r.body))\n"
+              "local s, code = get('/large') note(code) note(get('/hello').status) note('end')");
+    CHECK(is_noted("3000000 true too_large 200 end "));
     close_http();
 }
 
