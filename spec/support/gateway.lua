@@ -70,6 +70,7 @@ function M.spawn(argv, env, output)
                               + posix.fcntl.O_APPEND, 420)
   posix.unistd.dup2(fd, 1)
   posix.unistd.dup2(fd, 2)
+  for inherited = 3, 255 do posix.unistd.close(inherited) end -- sockets of the test, which it may close
   local args = {}
   for i = 2, #argv do args[i - 1] = argv[i] end
   posix.unistd.execp(argv[1], args)
