@@ -142,7 +142,11 @@ static enum ml_err body_read(struct ml_conn *c)
     }
     before = ml_buf_len(&p->buf);
     max = ML_PIPE_CAP - before < CONN_READ ? CONN_READ : ML_PIPE_CAP - before;
-    err = conn_read(c, &p->buf, t->body.left < max ? (size_t)t->body.left : max);
+    if (t->body.left < max)
+        max = (size_t)t->body.left;
+    if (max > CONN_READ && c->readable)
+        ml_buf_reserve(&p->buf, max); /* much is to come: fewer and larger reads */
+    err = conn_read(c, &p->buf, max);
     if (err == ML_OK) {
         size_t len = ml_buf_len(&p->buf) - before;
 
