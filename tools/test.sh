@@ -42,7 +42,7 @@ if ! cmake --build "$build" --target unit >"$log" 2>&1; then
 fi
 for file in core/test/test_*.c; do
     name=$(basename "$file" .c)
-    timeout 300 "$build/$name" >"$log" 2>&1
+    timeout 120 "$build/$name" >"$log" 2>&1
     count "$name" $?
 done
 
