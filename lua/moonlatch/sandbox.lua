@@ -47,6 +47,7 @@ local function text_loader(compile, env)
     if type(chunk) == "function" then
       local parts = {}
       for part in chunk do
+        if type(part) ~= "string" then error("load: the function must return strings", 2) end
         if part == "" then break end
         parts[#parts + 1] = part
       end

@@ -57,6 +57,10 @@ describe("the sandbox", function()
       assert.equal(8, run('local n = 0 return load(function() n = n + 1 return ({ "return ", "8" })[n] end)()'))
     end)
 
+    it("by a reader that gives no strings", function()
+      fails("load(function() return 5 end)", "must return strings")
+    end)
+
     it("by bytecode", function()
       core.code = string.dump(function() return 1 end)
       loader.globals.code = core.code

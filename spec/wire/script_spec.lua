@@ -139,11 +139,11 @@ describe("a bad script", function()
         assert.truthy(line_of(name):find(where, 1, true), where .. " in " .. line_of(name))
       end
     end
-    assert.truthy(line_of("loop_compiled"):find("CPU budget of 50 ms exceeded", 1, true))
-    assert.truthy(line_of("loop"):find('"traceback":"[^"]*stack traceback'))
-    assert.truthy(line_of("alloc"):find("not enough memory", 1, true))
-    assert.truthy(line_of("deep"):find("stack overflow", 1, true))
-    assert.truthy(line_of("nothing"):find("returned no response", 1, true))
+    assert.truthy(line_of("loop_compiled"):find("CPU budget of 50 ms exceeded", 1, true), line_of("loop_compiled"))
+    assert.truthy(line_of("loop"):find('"traceback":"[^"]*stack traceback'), line_of("loop"))
+    assert.truthy(line_of("rep"):find("not enough memory", 1, true), line_of("rep"))
+    assert.truthy(line_of("deep"):find("stack overflow", 1, true), line_of("deep"))
+    assert.truthy(line_of("nothing"):find("returned no response", 1, true), line_of("nothing"))
   end)
 end)
 
