@@ -66,7 +66,7 @@ static const char *adopt(lua_State *co, int index, struct ml_exchange *ex)
     if (h != NULL && h->res == &ex->res && ml_handle_alive(h) && ex->res.status != 0)
         return NULL;
     a = (struct adoption){co, index, ex, ml_tasks_bridge(ml_task_owner(task)), ""};
-    lua_checkstack(co, 1);
+    lua_settop(co, index); /* what else was returned leaves its room */
     if (ml_tasks_protect(ml_task_owner(task), adopt_value, &a) != 0)
         return "not enough memory";
     return a.wrong[0] != '\0' ? a.wrong : NULL;

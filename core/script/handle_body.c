@@ -188,6 +188,8 @@ static int read_as(lua_State *L, enum form form)
     if (in_memory(L, &m, &bytes))
         return bytes.len > max ? fail(L, "too_large") : push_bytes(L, form, bytes);
     ml_handle_writable(L, m.handle);
+    if (m.handle->kind == ML_HANDLE_RESPONSE && m.handle->res->status == 101)
+        return luaL_error(L, "the connection was upgraded: it has no body");
     if (m.handle->kind == ML_HANDLE_REQUEST && ml_handle_plan(L, m.ex)->forwarded)
         return fail(L, "body_consumed"); /* its bytes are on their way to a server */
     if (announced(&m, &length) && length > max)

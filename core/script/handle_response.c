@@ -47,10 +47,13 @@ int ml_response_push(lua_State *L, struct ml_bridge *b, struct ml_exchange *ex)
 
 void ml_response_forget(lua_State *L, struct ml_exchange *ex)
 {
-    struct ml_handle *h;
+    const struct ml_plan *plan = ml_handle_plan(L, ex);
     int ref = ml_task_ref(ex->task, ML_SLOT_RESPONSE);
+    struct ml_handle *h;
 
-    if (ml_handle_plan(L, ex)->reading_response)
+    if (plan->forwarding)
+        luaL_error(L, "the response can not be replaced: the request is being forwarded");
+    if (plan->reading_response)
         luaL_error(L, "the response can not be replaced: its body is being read");
     lua_rawgeti(L, LUA_REGISTRYINDEX, ref);
     h = lua_touserdata(L, -1);

@@ -1,5 +1,7 @@
 #include "handle_lab.h"
 
+#include "base/log_event.h"
+
 TEST(every_member_of_a_request_can_be_read)
 {
     struct lab *lab = lab_open();
@@ -518,8 +520,10 @@ TEST(a_slow_client_slows_the_function_down)
           "req:set_path('/big') local res = core.forward(req, 0) "
           "res:map_body(function(chunk) return chunk end) return res");
     CHECK(turn_until(&c.responded, 5));
-    turn_until(NULL, 0.05);
-    CHECK(ml_buf_len(&c.ex->res.body->buf) >= ML_PIPE_CAP);
+    for (int i = 0; i < 200 && !ml_pipe_full(c.ex->res.body); i++)
+        turn_until(NULL, 0.01);
+    CHECK(ml_pipe_full(c.ex->res.body));
+    turn_until(NULL, 0.02);
     CHECK(ml_buf_len(&c.ex->res.body->buf) <= 2 * ML_PIPE_CAP);
     c.paused = false;
     client_take(&c);
@@ -631,16 +635,18 @@ TEST(one_branch_at_a_time_forwards_or_reads)
           "note(r[1], r[2], r[3], r[4])"
           "r = core.all({ function() return core.forward(req, 0).status end,"
           "  function() return select(2, pcall(core.forward, req, 0)) end,"
-          "  function() return core.current() == req end })"
-          "note(r[1], r[2], r[3]) return core.responded()");
+          "  function() return core.current() == req end,"
+          "  function() return select(2, pcall(core.adopt, core.response(200))) end })"
+          "note(r[1], r[2], r[3], r[4]) return core.responded()");
     turn_until(NULL, 0.01);
     put(&c, "x");
     ml_pipe_eof(c.ex->req.body);
     CHECK(turn_until(&c.complete, 5));
-    CHECK(
-        is_noted("x this body is being read already, by another branch the request can not be "
-                 "forwarded: its body is being read this body is being read by another branch 200 "
-                 "this request is being forwarded already, by another branch true "));
+    CHECK(is_noted(
+        "x this body is being read already, by another branch the request can not be "
+        "forwarded: its body is being read this body is being read by another branch 200 "
+        "this request is being forwarded already, by another branch true the response can not "
+        "be replaced: the request is being forwarded "));
     client_close(&c);
     lab_close(lab);
 }
@@ -731,5 +737,71 @@ TEST(a_request_can_not_take_memory_without_end)
              "for i = 1, 10 do ok = pcall(core.response, 200, big) and ok end note(ok)"
              "return core.response(200)");
     CHECK(has_noted("takes too much memory") && has_noted("false"));
+    lab_close(lab);
+}
+
+/* ---- the log, and texts ---- */
+
+/* What was logged, as one text; the file goes. */
+static size_t take_log(const char *path, char *out, size_t cap)
+{
+    FILE *f = fopen(path, "r");
+    size_t len = f != NULL ? fread(out, 1, cap - 1, f) : 0;
+
+    out[len] = '\0';
+    if (f != NULL)
+        fclose(f);
+    unlink(path);
+    return len;
+}
+
+TEST(an_event_of_a_script_says_which_request_it_belongs_to)
+{
+    char path[] = "/tmp/moonlatch_test_log_XXXXXX", text[65536];
+    struct lab *lab = lab_open();
+    struct ml_log *log;
+
+    close(mkstemp(path));
+    log = ml_log_open(path);
+    ml_log_event_set_sink(log);
+    run(lab, "core.log('warn', 'hello\\n', { n = 1.5, b = true, t = { 1, 'x' }, requestId = 'mine',"
+             "  f = print, [1] = 'x', u = { { print } }, long = ('x'):rep(1e6) })"
+             "core.log('debug', 'silent')"
+             "for _, a in ipairs { 'none', {}, 1 } do note((pcall(core.log, a, 'x'))) end "
+             "note((pcall(core.log, 'info', {})), (pcall(core.log, 'info', 'x', 'y')))"
+             "return core.response(200)");
+    ml_log_event_set_sink(NULL);
+    ml_log_free(&log);
+    take_log(path, text, sizeof text);
+    CHECK(is_noted("false false false false false "));
+    CHECK(strstr(text, "\"level\":\"warn\",\"message\":\"hello\\n\"") != NULL);
+    CHECK(strstr(text, "\"requestId\":\"id-1\",\"generation\":7") != NULL);
+    CHECK(strstr(text, "\"_requestId\":\"mine\"") != NULL && strstr(text, "silent") == NULL);
+    lab_close(lab);
+}
+
+TEST(texts_are_encoded_and_decoded)
+{
+    struct lab *lab = lab_open();
+
+    run(lab, "note(core.url_encode('a b/\\255~'), core.url_decode('a+b%2F%zz%'))"
+             "note(core.base64_encode('ab'), core.base64_encode('\\255\\254', true), "
+             "core.base64_encode(''))"
+             "note(core.base64_decode('YWI='), core.base64_decode('__4', true), "
+             "core.base64_decode('YQ==='))"
+             "note(core.base64_decode('YR=='), core.base64_decode('Y'), core.base64_decode('=')) "
+             "for i = 0, 50 do local s = ('\\200'):rep(i) for _, u in ipairs { true, false } do"
+             "  assert(core.base64_decode(core.base64_encode(s, u), u) == s) end end "
+             "note(core.ip_match('10.1.2.3', { '192.0.2.0/24', '10.0.0.0/8' }), core.ip_match('x', "
+             "{ '::/0' }),"
+             "  core.ip_match('::ffff:10.0.0.1', { '10.0.0.1' }), (pcall(core.ip_match, '1.1.1.1', "
+             "{ 'x' })))"
+             "note(core.time_iso(1.5), #core.random_hex(16), (pcall(core.time_iso, 0/0)), "
+             "(pcall(core.random_hex, 0)),"
+             "  (pcall(core.random_hex, 1e9)), core.now() > 1e9, core.mono() <= core.mono())"
+             "return core.response(200)");
+    CHECK(is_noted("a%20b%2F%FF~ a b/%zz% YWI= __4  ab \xff\xfe nil malformed_base64 nil nil nil "
+                   "malformed_base64 true false true false 1970-01-01T00:00:01.500Z 32 false false "
+                   "false true true "));
     lab_close(lab);
 }
