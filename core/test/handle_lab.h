@@ -308,6 +308,12 @@ __attribute__((unused)) static struct ml_pipe *client_body(struct client *c)
     return c->ex->req.body;
 }
 
+/* A piece of the request's body comes. */
+__attribute__((unused)) static void put(struct client *c, const char *text)
+{
+    ml_pipe_put(c->ex->req.body, ml_str_of(text));
+}
+
 static void serve_ref(struct lab *lab, struct client *c, int ref)
 {
     struct ml_route_match match = {.outcome = ML_ROUTE_FOUND,

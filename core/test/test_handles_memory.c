@@ -103,7 +103,6 @@ static void play(const struct scene *scene)
     lua_setallocf(L, failing, NULL);
     while (once(lab, scene, ref, n) && n < 2000)
         n++;
-    printf("# %ld\n", n);
     CHECK(n > 5 && n < 2000);
     lua_setallocf(L, real, real_ud);
     run(lab, "note('alive') return core.response(200)");
