@@ -310,7 +310,9 @@ static struct ml_str task_label(struct ml_task *task)
 {
     const struct ml_route_match *m = ml_task_root(task)->match;
 
-    return m != NULL ? m->pattern : ML_STR("background");
+    if (m == NULL)
+        return ML_STR("background");
+    return m->pattern.p != NULL ? m->pattern : ML_STR("no route");
 }
 
 static void collect_all(struct ml_tasks *t)
