@@ -3,15 +3,30 @@ package = "moonlatch"
 version = "scm-1"
 source = { url = "git+file://." }
 description = {
-  summary = "Lua-scriptable HTTP gateway runtime: the Lua library and its shipped policies",
+  summary = "Lua-scriptable HTTP gateway: the Lua library and the shipped policies, for tests of policies",
   license = "MIT",
 }
-dependencies = { "lua == 5.1", "lua-cjson >= 2.1" }
-test_dependencies = { "busted >= 2.1" }
+dependencies = { "lua == 5.1", "lua-cjson >= 2.1", "busted >= 2.1" }
 test = { type = "busted" }
 build = {
   type = "builtin",
-  modules = {},
-  install = { lua = {} },
-  copy_directories = { "lua", "spec" },
+  modules = {
+    ["moonlatch.boot"] = "lua/moonlatch/boot.lua",
+    ["moonlatch.chain"] = "lua/moonlatch/chain.lua",
+    ["moonlatch.config"] = "lua/moonlatch/config.lua",
+    ["moonlatch.env"] = "lua/moonlatch/env.lua",
+    ["moonlatch.handler"] = "lua/moonlatch/handler.lua",
+    ["moonlatch.init"] = "lua/moonlatch/init.lua",
+    ["moonlatch.loader"] = "lua/moonlatch/loader.lua",
+    ["moonlatch.middleware"] = "lua/moonlatch/middleware.lua",
+    ["moonlatch.options"] = "lua/moonlatch/options.lua",
+    ["moonlatch.routes"] = "lua/moonlatch/routes.lua",
+    ["moonlatch.sandbox"] = "lua/moonlatch/sandbox.lua",
+    ["moonlatch.undefined"] = "lua/moonlatch/undefined.lua",
+    ["moonlatch.where"] = "lua/moonlatch/where.lua",
+    ["middleware.request_id"] = "lua/middleware/request_id.lua",
+    ["routes.health"] = "lua/routes/health.lua",
+    ["routes.redirect"] = "lua/routes/redirect.lua",
+    ["routes.status"] = "lua/routes/status.lua",
+  },
 }

@@ -84,7 +84,8 @@ static int status(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-    {"again", again}, {"unmatched", unmatched}, {"uptime", uptime}, {"status", status}, {NULL, NULL},
+    {"again", again}, {"unmatched", unmatched}, {"uptime", uptime}, {"status", status},
+    {NULL, NULL},
 };
 
 void ml_api_chain_open(lua_State *L, struct ml_bridge *b)

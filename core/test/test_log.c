@@ -181,7 +181,7 @@ TEST(a_full_pipe_that_cannot_be_opened_again_does_not_block_either)
     int ends[2];
 
     CHECK(pipe(ends) == 0 && getrlimit(RLIMIT_NOFILE, &old) == 0);
-    none = (struct rlimit){0, old.rlim_max};
+    none = (struct rlimit){(rlim_t)ends[1] + 1, old.rlim_max};
     CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
     check_full_pipe(ends[0], ends[1]);
     CHECK(setrlimit(RLIMIT_NOFILE, &old) == 0);
