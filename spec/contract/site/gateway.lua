@@ -15,5 +15,7 @@ gw.upstream("up", {
 })
 gw.upstream("dead", { "http://127.0.0.1:" .. gw.env "DEAD_PORT", connect_timeout = 2 })
 
--- Identity is the gateway's to give.
-gw.use { function(req) req:remove_header("x-user") end }
+gw.use {
+  { "closed_paths", prefixes = { "/admin" } },
+  function(req) req:remove_header("x-user") end, -- identity is the gateway's to give
+}

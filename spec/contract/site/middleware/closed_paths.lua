@@ -1,0 +1,49 @@
+--- Closes parts of the site (403), however their path is written.
+--
+-- The gateway has normalised the path: dots are resolved, letters decoded, tricks with "%2f" or "%00"
+-- refused.  What is left are readings in which upstreams differ and the gateway must not decide for
+-- everybody: some ignore case, cut ";parameters" off, skip blanks, or take "%3f" for "?".  A closed part
+-- is closed in all of them, so the most lenient one is judged; the upstream still gets the path as it is.
+local gw = require "moonlatch"
+
+local M = { name = "closed_paths" }
+
+M.config = {
+  prefixes = { "list", of = "string", min = 1 }, -- "/admin" closes itself and everything below it
+}
+
+local function byte_of(hex) return string.char(tonumber(hex, 16)) end
+
+local function without_dots(path)
+  local kept = {}
+  for segment in path:gmatch("[^/\\]+") do
+    if segment == ".." then
+      kept[#kept] = nil
+    elseif segment ~= "." then
+      kept[#kept + 1] = segment
+    end
+  end
+  return "/" .. table.concat(kept, "/")
+end
+
+local function most_lenient(path)
+  if path:find("[%%;]") then
+    path = path:gsub("%%(%x%x)", byte_of):match("^[^?#]*"):gsub(";[^/]*", ""):gsub("[%s%c]", "")
+    path = without_dots(path)
+  end
+  return path:lower()
+end
+
+--- Makes the policy.
+function M.new(conf)
+  return function(req)
+    local path = most_lenient(req.path) .. "/"
+    for _, prefix in ipairs(conf.prefixes) do
+      if path:sub(1, #prefix + 1) == prefix .. "/" then
+        return gw.error(403, "forbidden", "This path is closed")
+      end
+    end
+  end
+end
+
+return M
