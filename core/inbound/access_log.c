@@ -5,6 +5,7 @@
  * most six bytes when it is escaped; the long values share a budget that counts what they took. */
 #include "inbound/access_log.h"
 
+#include "base/decimal.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "inbound/date.h"
@@ -79,14 +80,10 @@ static void text(struct ml_buf *out, const char *name, struct ml_str s, size_t m
 
 static void number(struct ml_buf *out, const char *name, uint64_t n)
 {
-    char digits[20];
-    size_t at = sizeof digits;
+    char digits[ML_DECIMAL_CAP];
 
     key(out, name);
-    do
-        digits[--at] = (char)('0' + n % 10);
-    while ((n /= 10) > 0);
-    ml_buf_append(out, (struct ml_str){digits + at, sizeof digits - at});
+    ml_buf_append(out, (struct ml_str){digits, ml_decimal(digits, n)});
 }
 
 /* Seconds as milliseconds with three decimals: whole microseconds. */

@@ -5,8 +5,9 @@
  * everything further left may have been made up by that client. */
 #include "inbound/address.h"
 
+#include "base/decimal.h"
+
 #include <arpa/inet.h>
-#include <stdio.h>
 
 static const uint8_t v4_prefix[12] = {[10] = 0xff, [11] = 0xff};
 
@@ -40,18 +41,6 @@ bool ml_address_parse(struct ml_str text, struct ml_address *out)
     return true;
 }
 
-static size_t decimal(char *out, unsigned n)
-{
-    size_t len = 0;
-
-    if (n >= 100)
-        out[len++] = (char)('0' + n / 100);
-    if (n >= 10)
-        out[len++] = (char)('0' + n / 10 % 10);
-    out[len++] = (char)('0' + n % 10);
-    return len;
-}
-
 size_t ml_address_text(const struct ml_address *a, char out[ML_ADDRESS_TEXT_CAP])
 {
     static const struct ml_address none;
@@ -62,7 +51,7 @@ size_t ml_address_text(const struct ml_address *a, char out[ML_ADDRESS_TEXT_CAP]
     if (memcmp(a->bytes, v4_prefix, sizeof v4_prefix) != 0)
         return strlen(inet_ntop(AF_INET6, a->bytes, out, ML_ADDRESS_TEXT_CAP));
     for (int i = 12; i < 16; i++) { /* each request asks for it: snprintf would be felt */
-        len += decimal(out + len, a->bytes[i]);
+        len += ml_decimal(out + len, a->bytes[i]);
         out[len++] = '.';
     }
     out[--len] = '\0';

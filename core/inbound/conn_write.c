@@ -5,6 +5,7 @@
  * buffer away (answer.flight), so no byte is copied either way. */
 #include "inbound/conn_parts.h"
 
+#include "base/decimal.h"
 #include "inbound/date.h"
 
 #include <assert.h>
@@ -116,7 +117,8 @@ static char *add_framing(char *p, const struct turn *t)
     /* RFC 9110 section 8.6: none in 1xx and 204; elsewhere it tells the length even without body */
     if (status < 200 || status == 204 || !res->has_length)
         return p;
-    return p + sprintf(p, "Content-Length: %llu\r\n", (unsigned long long)res->length);
+    p = add(p, ML_STR("Content-Length: "));
+    return add(p + ml_decimal(p, res->length), ML_STR("\r\n"));
 }
 
 static char *add_connection(char *p, const struct turn *t)

@@ -10,10 +10,9 @@
 
 enum { FIRST_CAP = 24 };
 
-static const struct ml_str names[ML_H_COUNT] = {
-    [ML_H_OTHER] = {"", 0},
+static const struct ml_str names[ML_H_COUNT] = {[ML_H_OTHER] = {"", 0},
 #define X(id, name) [ML_H_##id] = {name, sizeof(name) - 1},
-    ML_HEADER_TABLE(X)
+                                                ML_HEADER_TABLE(X)
 #undef X
 };
 
@@ -75,6 +74,37 @@ static enum ml_header_id candidate_long(struct ml_str name, char first)
     }
 }
 
+static uint64_t word_at(const char *p)
+{
+    uint64_t word;
+
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
+/* Do eight bytes differ in nothing but the case of letters?  The letters of known, all lower-case,
+ * have bit 0x40, its digits and '-' have not; the bit below it is the case. */
+static bool same_word(const char *known, const char *name)
+{
+    uint64_t k = word_at(known);
+
+    return ((k ^ word_at(name)) & ~((k & 0x4040404040404040u) >> 1)) == 0;
+}
+
+static bool same_name(struct ml_str known, struct ml_str name)
+{
+    size_t len = name.len;
+
+    if (known.len != len)
+        return false;
+    if (len < 8)
+        return ml_str_ieq(known, name);
+    for (size_t i = 0; i + 8 <= len; i += 8)
+        if (!same_word(known.p + i, name.p + i))
+            return false;
+    return same_word(known.p + len - 8, name.p + len - 8);
+}
+
 enum ml_header_id ml_header_id(struct ml_str name)
 {
     enum ml_header_id id;
@@ -85,7 +115,7 @@ enum ml_header_id ml_header_id(struct ml_str name)
                        : candidate_long(name, ml_lower(name.p[0]));
     if (id == ML_H_OTHER || names[id].p[0] != ml_lower(name.p[0]))
         return ML_H_OTHER;
-    return ml_str_ieq(names[id], name) ? id : ML_H_OTHER;
+    return same_name(names[id], name) ? id : ML_H_OTHER;
 }
 
 static bool is_named(const struct ml_field *f, enum ml_header_id id, struct ml_str name)

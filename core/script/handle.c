@@ -1,18 +1,36 @@
 /* handle.c - making handles, and telling whether one is still good. */
 #include "script/handle.h"
 
+#include <assert.h>
+
 enum { SCRATCH_KEEP = 64 << 10 };
 
 static const char magic;
 
-struct ml_handle *ml_handle_of(lua_State *L, int index, enum ml_handle_kind kind)
+/* A handle of either kind, or NULL. */
+static struct ml_handle *handle_at(lua_State *L, int index)
 {
     struct ml_handle *h;
 
     if (lua_type(L, index) != LUA_TUSERDATA || lua_objlen(L, index) != sizeof *h)
         return NULL;
     h = lua_touserdata(L, index);
-    return h->magic == &magic && h->kind == kind ? h : NULL;
+    return h->magic == &magic ? h : NULL;
+}
+
+struct ml_handle *ml_handle_of(lua_State *L, int index, enum ml_handle_kind kind)
+{
+    struct ml_handle *h = handle_at(L, index);
+
+    return h != NULL && h->kind == kind ? h : NULL;
+}
+
+struct ml_handle *ml_handle_self(lua_State *L)
+{
+    struct ml_handle *h = lua_touserdata(L, 1);
+
+    assert(h != NULL && h->magic == &magic);
+    return h;
 }
 
 struct ml_handle *ml_handle_check(lua_State *L, int index, enum ml_handle_kind kind)
@@ -69,7 +87,7 @@ void ml_handle_push_env(lua_State *L, int index, struct ml_handle *h)
         lua_getfenv(L, index);
         return;
     }
-    lua_newtable(L);
+    lua_createtable(L, 0, 4);
     lua_pushvalue(L, -1);
     lua_setfenv(L, index > 0 ? index : index - 2);
     h->has_env = true;
@@ -138,10 +156,10 @@ struct ml_buf *ml_handle_scratch(void)
 
 void ml_handle_message(lua_State *L, int index, bool writable, struct ml_message *out)
 {
-    struct ml_handle *h = ml_handle_of(L, index, ML_HANDLE_REQUEST);
+    struct ml_handle *h = handle_at(L, index);
 
     if (h == NULL)
-        h = ml_handle_check(L, index, ML_HANDLE_RESPONSE);
+        luaL_typerror(L, index, "request or response");
     out->handle = h;
     out->ex = writable ? ml_handle_writable(L, h) : ml_handle_exchange(L, h);
     out->headers = h->kind == ML_HANDLE_REQUEST ? &out->ex->req.headers : &h->res->headers;

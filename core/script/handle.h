@@ -55,6 +55,8 @@ struct ml_handle {
 
 /* NULL when the value is no handle of that kind. */
 struct ml_handle *ml_handle_of(lua_State *L, int index, enum ml_handle_kind kind);
+/* The first argument of a metamethod: nobody but the VM calls those, so it is one. */
+struct ml_handle *ml_handle_self(lua_State *L);
 /* Raises when it is none. */
 struct ml_handle *ml_handle_check(lua_State *L, int index, enum ml_handle_kind kind);
 /* The handle's exchange; NULL for a free response; raises when it is over. */

@@ -164,17 +164,18 @@ static int get(lua_State *L, enum member id, struct ml_handle *h, struct ml_exch
 
 static int request_index(lua_State *L)
 {
-    struct ml_handle *h = ml_handle_check(L, 1, ML_HANDLE_REQUEST);
+    struct ml_handle *h = ml_handle_self(L);
 
-    lua_settop(L, 2);
     lua_pushvalue(L, 2);
     lua_rawget(L, lua_upvalueindex(2));
-    if (lua_type(L, -1) != LUA_TNUMBER) {
-        if (lua_isnil(L, -1))
-            return luaL_error(L, "a request has no member \"%s\"", luaL_checkstring(L, 2));
+    switch (lua_type(L, 3)) {
+    case LUA_TFUNCTION:
         return 1;
+    case LUA_TNUMBER:
+        return get(L, (enum member)lua_tointeger(L, 3), h, ml_handle_exchange(L, h));
+    default:
+        return luaL_error(L, "a request has no member \"%s\"", luaL_checkstring(L, 2));
     }
-    return get(L, (enum member)lua_tointeger(L, -1), h, ml_handle_exchange(L, h));
 }
 
 /* ---- assignment ---- */

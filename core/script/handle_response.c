@@ -102,16 +102,17 @@ static int push_timing(lua_State *L, struct ml_exchange *ex)
 
 static int response_index(lua_State *L)
 {
-    struct ml_handle *h = ml_handle_check(L, 1, ML_HANDLE_RESPONSE);
+    struct ml_handle *h = ml_handle_self(L);
     struct ml_exchange *ex;
+    int type;
 
-    lua_settop(L, 2);
     lua_pushvalue(L, 2);
     lua_rawget(L, lua_upvalueindex(2));
-    if (lua_isnil(L, -1))
-        return luaL_error(L, "a response has no member \"%s\"", luaL_checkstring(L, 2));
-    if (lua_type(L, -1) != LUA_TNUMBER)
+    type = lua_type(L, 3);
+    if (type == LUA_TFUNCTION)
         return 1;
+    if (type != LUA_TNUMBER)
+        return luaL_error(L, "a response has no member \"%s\"", luaL_checkstring(L, 2));
     ex = ml_handle_exchange(L, h);
     switch ((enum member)lua_tointeger(L, -1)) {
     case MEMBER_status:

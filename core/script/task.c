@@ -27,20 +27,20 @@ enum state { FREE, READY, RUNNING, WAITING, ENDED };
 
 struct ml_task {
     struct ml_tasks *owner;
-    struct ml_task *next, **link;           /* list of live ones, or of spare ones */
-    struct ml_task *parent;                 /* of a branch */
-    unsigned branches;                      /* live tasks whose parent this is */
-    struct ml_exchange *ex;                 /* of a root, until the exchange ends */
-    struct ml_route_match *match;           /* in the arena of ex */
+    struct ml_task *next, **link; /* list of live ones, or of spare ones */
+    struct ml_task *parent;       /* of a branch */
+    unsigned branches;            /* live tasks whose parent this is */
+    struct ml_exchange *ex;       /* of a root, until the exchange ends */
+    struct ml_route_match *match; /* in the arena of ex */
     struct ml_coroutine co;
-    int nargs;                              /* READY: arguments above the function */
+    int nargs; /* READY: arguments above the function */
     struct ml_wait *wait, *woken;
     struct ml_deferred ready;
     struct ml_task_join join;
-    int slots[ML_SLOT_COUNT];               /* registry indexes, kept while the struct is spare */
+    int slots[ML_SLOT_COUNT]; /* registry indexes, kept while the struct is spare */
     enum state state;
     enum ml_err why; /* ENDED: it failed; it was logged when it was no ordinary error */
-    bool doomed; /* cancelled while its coroutine runs: dropped as soon as that yields */
+    bool doomed;     /* cancelled while its coroutine runs: dropped as soon as that yields */
 };
 
 struct ml_tasks {
@@ -408,7 +408,8 @@ static void fail(struct ml_task *task, enum ml_err why)
 static void task_ended(struct ml_task *task, int status, enum ml_err why)
 {
     task->state = ENDED;
-    if (status != 0 || task->ex == NULL) /* else they may work on the body until the exchange ends */
+    if (status != 0 ||
+        task->ex == NULL) /* else they may work on the body until the exchange ends */
         cancel_branches(task);
     if (task->join.ended != NULL) {
         task->why = status != 0 ? why : ML_OK;
@@ -718,6 +719,20 @@ static void spawn_done(lua_State *L, void *arg)
     }
 }
 
+/* Most have none, and a protected call costs more than this look. */
+static bool has_done(struct ml_task *task)
+{
+    lua_State *L = task->owner->L;
+    bool has = false;
+
+    if (task->slots[ML_SLOT_DONE] == LUA_NOREF)
+        return false;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, task->slots[ML_SLOT_DONE]);
+    has = lua_istable(L, -1);
+    lua_pop(L, 1);
+    return has;
+}
+
 static void exchange_ended(struct ml_exchange *ex)
 {
     struct ml_task *task = ex->task;
@@ -728,7 +743,7 @@ static void exchange_ended(struct ml_exchange *ex)
     if (ex->upstream != NULL)
         ml_upstream_cancel(ex);
     task->owner->hooks.over(ex);
-    if (task->slots[ML_SLOT_DONE] != LUA_NOREF)
+    if (has_done(task))
         ml_tasks_protect(task->owner, spawn_done, task);
     task->ex = NULL;
     task->match = NULL;
