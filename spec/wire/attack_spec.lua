@@ -1,0 +1,114 @@
+--- Hostile bytes of spec/wire/attacks.lua against the contract site, on the real binary.
+local attacks = require "spec.wire.attacks"
+local gateway = require "spec.support.gateway"
+local recorder = require "spec.support.recorder"
+
+local LAST = "GET /canary HTTP/1.1\r\nHost: canary.example\r\nConnection: close\r\n\r\n"
+
+local function statuses(bytes)
+  local list = {}
+  for status in bytes:gmatch("HTTP/1%.1 (%d%d%d)[ \r]") do
+    if status ~= "100" then list[#list + 1] = tonumber(status) end
+  end
+  return list
+end
+
+-- One file, so that each family starts one gateway only.
+describe("an attack", function()
+  local g, rec
+
+  setup(function()
+    rec = recorder.listen()
+    local port = gateway.free_port()
+    g = gateway.start({}, { dir = "spec/contract/site", args = { "--workers", "1" }, env = {
+      PORT = tostring(port), UP_PORT = tostring(rec.port), DEAD_PORT = "1" } })
+    g.port = port
+  end)
+  teardown(function()
+    rec:close()
+    gateway.stop_all()
+  end)
+
+  local function play(bytes, answer)
+    local client = g:connect()
+    client:send(bytes)
+    local run = rec:serve(client, { answer = answer })
+    client:close()
+    assert.is_nil(rec:complaint())
+    assert.is_not_nil(run.ended, "the connection was left open")
+    return run
+  end
+
+  -- A stranger's request right afterwards has its own answer, on whatever connection.
+  local function victim()
+    local path = "/victim/" .. math.random(1e9)
+    local run = play("GET " .. path .. " HTTP/1.1\r\nHost: v.example\r\nConnection: close\r\n\r\n")
+    assert.equal(path, run.bytes:match("\r\nX%-Target: ([^\r]*)"))
+    return run.requests[1].conn
+  end
+
+  -- The client's bytes, then one more request that only a connection in good order still answers.
+  local function attack(case)
+    local run = play(case[2] .. LAST)
+    local want = {}
+    for i = 1, #(case.forwards or {}) do want[i] = 200 end
+    if case.refused or case.denied then want[#want + 1] = case.refused or case.denied end
+    local goes_on = not case.refused and not case.closes
+    if goes_on then want[#want + 1] = 200 end
+    assert.same(want, statuses(run.bytes))
+    local count = #(case.forwards or {})
+    assert.equal(count + (goes_on and 1 or 0), #run.requests)
+    for i, bytes in ipairs(case.forwards or {}) do
+      assert.equal(bytes, run.requests[i].head .. run.requests[i].body)
+    end
+    victim()
+  end
+
+  for _, topic in ipairs(attacks.clients) do
+    describe("on " .. topic[1], function()
+      for i = 2, #topic do
+        local case = topic[i]
+        it(": " .. case[1] .. (case.refused and " is refused" or case.denied and " is denied" or ""), function()
+          attack(case)
+        end)
+      end
+    end)
+  end
+
+  -- A client can tell that what it got is not the whole answer.
+  local function incomplete(run)
+    if run.bytes == "" or run.ended ~= "closed" then return true end
+    local head, body = run.bytes:match("^(.-\r\n)\r\n(.*)$")
+    if not head then return true end
+    if head:find("^HTTP/1.1 304") then return body ~= "" end
+    local length = head:match("\r\nContent%-Length: (%d+)\r\n")
+    if length then return #body < tonumber(length) end
+    return head:find("\r\nTransfer-Encoding: chunked\r\n", 1, true) and not body:find("0\r\n\r\n$")
+  end
+
+  local function check_answer(case, run)
+    if case.client == 502 then
+      assert.same({ 502 }, statuses(run.bytes))
+    elseif case.client == "broken" then
+      assert.truthy(incomplete(run), "it looks whole: " .. run.bytes)
+    else
+      assert.equal(case.client, run.bytes:sub(1, #case.client))
+      assert.falsy(incomplete(run), "it is not whole: " .. run.bytes)
+    end
+    assert.is_nil(run.bytes:find("evil", 1, true))
+  end
+
+  describe("of an upstream:", function()
+    for _, case in ipairs(attacks.servers) do
+      it(case[1] .. (case.kept and " is right" or " costs it the connection"), function()
+        local run = play("GET /attacked HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n", function()
+          return case[2], case.close and "close" or nil
+        end)
+        check_answer(case, run)
+        assert.equal(1, #run.requests)
+        assert.equal(case.kept or false, victim() == run.requests[1].conn)
+        victim()
+      end)
+    end
+  end)
+end)
