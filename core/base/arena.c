@@ -73,6 +73,18 @@ static void drop_extra_blocks(struct ml_arena *a)
     a->used = 0;
 }
 
+void ml_arena_trim(void)
+{
+    while (spare != NULL) {
+        struct ml_arena *a = spare;
+
+        spare = a->next;
+        free(a->head);
+        free(a);
+    }
+    spare_count = 0;
+}
+
 void ml_arena_free(struct ml_arena **arena)
 {
     struct ml_arena *a = *arena;

@@ -21,6 +21,8 @@ struct ml_str ml_arena_dup(struct ml_arena *arena, struct ml_str s);
 /* A formatted string. */
 struct ml_str ml_arena_printf(struct ml_arena *arena, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* Gives the arenas on the free list back to malloc. */
+void ml_arena_trim(void);
 /* Bytes handed out so far. */
 size_t ml_arena_used(const struct ml_arena *arena);
 

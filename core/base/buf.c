@@ -106,3 +106,9 @@ void ml_buf_release(struct ml_buf *b)
         block_free(b->p, b->cap);
     *b = (struct ml_buf){0};
 }
+
+void ml_buf_trim(void)
+{
+    while (spare_count > 0)
+        free(spare[--spare_count]);
+}

@@ -44,5 +44,7 @@ void ml_buf_append(struct ml_buf *b, struct ml_str s);
 void ml_buf_printf(struct ml_buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Gives the memory back; the buffer is empty and usable. */
 void ml_buf_release(struct ml_buf *b);
+/* Gives the blocks on the free list back to malloc. */
+void ml_buf_trim(void);
 
 #endif

@@ -18,6 +18,7 @@
 #include "script/generation.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/signalfd.h>
@@ -52,6 +53,8 @@ struct worker {
     ev_io channel_watcher, signals_watcher;
     struct ml_buf scratch;
     struct ml_timer tick, drained, deadline, alone;
+    uint64_t requests_seen; /* at the last tick */
+    bool rested;            /* since the last request */
 };
 
 static void drain(struct worker *w);
@@ -246,6 +249,26 @@ static void on_signal(struct ev_loop *ev, ev_io *io, int events)
 
 /* ---- time ---- */
 
+/* When a burst is over, what only the burst needed goes back to the kernel: once, in a pause. */
+static void rest(struct worker *w)
+{
+    uint64_t requests = atomic_load(&w->stats->requests);
+
+    if (requests != w->requests_seen) {
+        w->requests_seen = requests;
+        w->rested = false;
+        return;
+    }
+    if (w->rested)
+        return;
+    w->rested = true;
+    if (w->current != NULL)
+        ml_generation_rest(w->current);
+    ml_buf_trim();
+    ml_arena_trim();
+    malloc_trim(0);
+}
+
 static void on_tick(void *ctx)
 {
     struct worker *w = ctx;
@@ -255,6 +278,7 @@ static void on_tick(void *ctx)
         ml_logs_flush(w->logs);
     if (w->inbound.access_log != NULL)
         atomic_store(&w->stats->log_dropped, ml_log_dropped(w->inbound.access_log));
+    rest(w);
     ml_timer_set(&w->tick, TICK_S);
 }
 

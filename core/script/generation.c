@@ -219,6 +219,12 @@ void ml_generation_retire(struct ml_generation **gp)
     ml_tasks_stop_background(g->tasks);
 }
 
+void ml_generation_rest(struct ml_generation *g)
+{
+    ml_tasks_trim(g->tasks);
+    ml_vm_rest(&g->vm);
+}
+
 static void start(void *ctx, struct ml_exchange *ex)
 {
     struct ml_generation *g = *(struct ml_generation **)ctx;

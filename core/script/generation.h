@@ -36,6 +36,8 @@ void ml_generation_switch(struct ml_generation **current, struct ml_generation *
 void ml_generation_retire(struct ml_generation **g);
 /* For listeners: sends each new exchange to *current.  current must outlive the handler. */
 struct ml_handler ml_generation_handler(struct ml_generation **current);
+/* A burst of requests is over: what only it needed is given back. */
+void ml_generation_rest(struct ml_generation *g);
 /* Live generations of this process (current and draining), for status. */
 unsigned ml_generation_alive(void);
 

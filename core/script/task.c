@@ -132,6 +132,11 @@ void ml_tasks_free(struct ml_tasks **tasks)
     free(t);
 }
 
+void ml_tasks_trim(struct ml_tasks *t)
+{
+    ml_coroutines_free(&t->pool, t->L);
+}
+
 struct ml_tasks *ml_tasks_of(lua_State *L)
 {
     struct ml_tasks *t;

@@ -25,6 +25,7 @@ struct ml_tasks_conf {
 };
 struct ml_tasks *ml_tasks_new(lua_State *L, const struct ml_tasks_conf *conf);
 void ml_tasks_free(struct ml_tasks **t); /* only when none is live */
+void ml_tasks_trim(struct ml_tasks *t);  /* forgets spare coroutines */
 unsigned ml_tasks_live(const struct ml_tasks *t);
 /* Moves the process-wide profiler slot (FACTS: runaway scripts) to this VM; the VM that had it goes
  * on with the JIT off. */

@@ -5,6 +5,8 @@
 #include <lualib.h>
 #include <stdlib.h>
 
+enum { REST_MAX = 16 << 20 }; /* bytes whose collection takes some 20 ms */
+
 static void *counted(void *ud, void *p, size_t old_len, size_t new_len)
 {
     struct ml_vm *vm = ud;
@@ -39,6 +41,12 @@ void ml_vm_close(struct ml_vm *vm)
     lua_setallocf(vm->L, vm->alloc, vm->alloc_ud);
     lua_close(vm->L);
     vm->L = NULL;
+}
+
+void ml_vm_rest(struct ml_vm *vm)
+{
+    if (vm->used <= REST_MAX)
+        lua_gc(vm->L, LUA_GCCOLLECT, 0);
 }
 
 void ml_vm_relieve(struct ml_vm *vm)

@@ -21,6 +21,8 @@ struct ml_vm {
 /* Opens a state with the standard libraries; vm must stay where it is.  Aborts without memory. */
 void ml_vm_open(struct ml_vm *vm, size_t cap);
 void ml_vm_close(struct ml_vm *vm);
+/* Nothing is to be done at the moment: collects, when that can not take long. */
+void ml_vm_rest(struct ml_vm *vm);
 /* Collects when more than three quarters of the cap are used and much of that is new. */
 void ml_vm_relieve(struct ml_vm *vm);
 
