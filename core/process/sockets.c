@@ -89,6 +89,8 @@ static in_port_t port_of(const struct ml_addr *addr)
 
 /* ---- opening ---- */
 
+/* Accepted connections inherit these.  SO_KEEPALIVE finds out about clients that vanished without a
+ * word from tunnels in which nobody speaks. */
 static bool set_options(int fd, const struct ml_addr *addr, bool shared)
 {
     int on = 1;
@@ -97,6 +99,7 @@ static bool set_options(int fd, const struct ml_addr *addr, bool shared)
            (!shared || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0) &&
            (addr->sa.sa_family != AF_INET6 ||
             setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) == 0) &&
+           setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) == 0 &&
            setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0;
 }
 
