@@ -235,7 +235,7 @@ bool ml_upstream_head_switched(const struct ml_http1_response *parsed)
 {
     const struct ml_field *f = ml_headers_get(&parsed->headers, ML_H_UPGRADE);
 
-    return f != NULL && ml_headers_next(&parsed->headers, f) == NULL &&
+    return f != NULL && parsed->minor > 0 && ml_headers_next(&parsed->headers, f) == NULL &&
            ml_str_ieq(f->value, websocket) &&
            list_has(&parsed->headers, ML_H_CONNECTION, ML_STR("upgrade"));
 }
@@ -261,6 +261,13 @@ double ml_upstream_head_keep_s(const struct ml_http1_response *parsed)
     return 0;
 }
 
+/* Upgrade is for the client in the two answers that are about it: RFC 9110 sections 15.2.2 and
+ * 15.5.22.  A browser refuses a 101 without it (RFC 6455 section 4.1). */
+static bool stays(const struct ml_field *f, int status)
+{
+    return always_stays(f->id) && (f->id != ML_H_UPGRADE || (status != 101 && status != 426));
+}
+
 void ml_upstream_head_take(struct ml_exchange *ex, struct ml_http1_response *parsed)
 {
     struct ml_headers *h = &parsed->headers;
@@ -273,7 +280,7 @@ void ml_upstream_head_take(struct ml_exchange *ex, struct ml_http1_response *par
             if (!always_stays(h->v[i].id) && ml_http1_hop_by_hop(h, &h->v[i]))
                 h->v[i].id = ML_H_COUNT;
     for (uint32_t i = 0; i < h->count; i++)
-        if (h->v[i].id != ML_H_COUNT && !always_stays(h->v[i].id))
+        if (h->v[i].id != ML_H_COUNT && !stays(&h->v[i], parsed->status))
             h->v[count++] = h->v[i];
     h->count = count;
     *res = (struct ml_response){

@@ -80,6 +80,59 @@ TEST(a_client_that_leaves_a_tunnel_ends_it)
     lab_teardown();
 }
 
+static bool upgrades_to(const struct call *c, struct ml_str protocol)
+{
+    const struct ml_field *f = ml_headers_get(&c->ex->res.headers, ML_H_UPGRADE);
+
+    return f != NULL && ml_str_eq(f->value, protocol);
+}
+
+TEST(the_client_is_told_which_protocol_it_has_now)
+{
+    struct call c;
+
+    setup();
+    tunnel(&c, switched); /* a browser fails without it, RFC 6455 section 4.1 */
+    CHECK(upgrades_to(&c, ML_STR("websocket")));
+    call_end(&c);
+    lab_teardown();
+}
+
+TEST(an_answer_that_demands_an_upgrade_says_which)
+{
+    struct call c;
+
+    setup();
+    tunnel(&c, "HTTP/1.1 426 Upgrade Required\r\nUpgrade: TLS/1.0\r\nConnection: upgrade\r\n"
+               "Content-Length: 0\r\n\r\n");
+    CHECK(c.ex->res.status == 426 && upgrades_to(&c, ML_STR("TLS/1.0")));
+    call_end(&c);
+    lab_teardown();
+}
+
+TEST(any_other_answer_offers_no_upgrade)
+{
+    struct call c;
+
+    setup();
+    tunnel(&c,
+           "HTTP/1.1 200 OK\r\nUpgrade: h2c\r\nConnection: upgrade\r\nContent-Length: 0\r\n\r\n");
+    CHECK(c.ex->res.status == 200 && ml_headers_get(&c.ex->res.headers, ML_H_UPGRADE) == NULL);
+    call_end(&c);
+    lab_teardown();
+}
+
+TEST(http_1_0_can_not_switch)
+{
+    struct call c;
+
+    setup();
+    tunnel(&c, "HTTP/1.0 101 x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n");
+    CHECK(c.err == ML_UP_PROTOCOL);
+    call_end(&c);
+    lab_teardown();
+}
+
 TEST(another_protocol_than_the_one_asked_for_is_502)
 {
     struct call c;

@@ -111,4 +111,53 @@ describe("an attack", function()
       end)
     end
   end)
+
+  describe("on a tunnel", function()
+    local UPGRADE = "GET /ws/x HTTP/1.1\r\nHost: a.example\r\nConnection: keep-alive, Upgrade\r\n"
+      .. "Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    local SWITCH = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+    local ADMIN = "GET /admin HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n"
+
+    local function switch(bytes, more)
+      return function(_, conn)
+        conn.socket:send(bytes)
+        return more, "close"
+      end
+    end
+
+    it(": the client is told what it switched to, and has the bytes behind the head", function()
+      local run = play(UPGRADE, switch(SWITCH, "\129\2hi"))
+      local head, rest = run.bytes:match("^(.-\r\n)\r\n(.*)$")
+      assert.truthy(head:find("\r\nUpgrade: websocket\r\n", 1, true))
+      assert.truthy(head:lower():find("\r\nconnection: upgrade\r\n", 1, true))
+      assert.equal("\129\2hi", rest)
+      victim()
+    end)
+
+    it(": bytes sent too early belong to the tunnel or, without one, are a request like any other", function()
+      local run = play(UPGRADE .. ADMIN, function(_, conn)
+        conn.rest = ""
+        return "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
+      end)
+      assert.same({ 403, 403 }, statuses(run.bytes))
+      assert.equal(1, #run.requests)
+      victim()
+    end)
+
+    for name, answer in pairs {
+      ["to another protocol"] = SWITCH:gsub("websocket", "h2c"),
+      ["in HTTP/1.0"] = SWITCH:gsub("1%.1", "1.0"),
+      ["to two protocols"] = SWITCH:gsub("\r\n\r\n", "\r\nUpgrade: h2c\r\n\r\n"),
+      ["without Connection"] = SWITCH:gsub("Connection: Upgrade\r\n", ""),
+      ["with a length"] = SWITCH:gsub("\r\n\r\n", "\r\nContent-Length: 2\r\n\r\nhi"),
+      ["in chunks"] = SWITCH:gsub("\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    } do
+      it(": a switch " .. name .. " is none, and the next request is policed", function()
+        local run = play(UPGRADE .. ADMIN, function() return answer end)
+        assert.same({ 502, 403 }, statuses(run.bytes))
+        assert.equal(1, #run.requests)
+        victim()
+      end)
+    end
+  end)
 end)
