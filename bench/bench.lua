@@ -1,8 +1,13 @@
 --- CPU per request of a gateway's process tree, peers alternated within each round.
 --
--- usage: luajit bench/bench.lua PROGRAM ROUNDS SECONDS
+-- usage: luajit bench/bench.lua PROGRAM ROUNDS SECONDS [SCENARIO...]
 -- The gateway is pinned to CPU 0 with one worker; load (wrk) and backend (nginx) to the last CPU.
--- Wall times on a shared machine are noise; CPU time of /proc/PID/task/*/schedstat is not.
+-- Wall times on a shared machine are noise; CPU time of /proc/PID/task/*/schedstat is much less so.
+--
+--   proxy       GET with browser headers over kept connections; moonlatch with eight Lua middlewares
+--   hello       an answer made by the script; nginx answers a constant
+--   big-down    10 MB answers, big-up 10 MB requests: MB per second of CPU
+--   routes      the first and the last of 1,000 routes with a parameter
 local program, rounds, seconds = arg[1], tonumber(arg[2]), tonumber(arg[3])
 package.path = "./?.lua;" .. package.path
 local gateway = require "spec.support.gateway"
@@ -24,7 +29,7 @@ end
 
 local function nginx(name, cpu, server)
   local conf = write(name .. ".conf", ([[
-    daemon off; worker_processes 1; pid %s/%s.pid; error_log %s/%s.err; events { worker_connections 4096; }
+    user root; daemon off; worker_processes 1; pid %s/%s.pid; error_log %s/%s.err; events { worker_connections 4096; }
     http { access_log off; keepalive_requests 100000000; client_body_temp_path %s/b; proxy_temp_path %s/p;
       fastcgi_temp_path %s/f; uwsgi_temp_path %s/u; scgi_temp_path %s/s; %s }
   ]]):format(base, name, base, name, base, base, base, base, base, server))
@@ -49,18 +54,13 @@ gw.use {
 }
 ]]
 
--- scenario -> peer -> function(port) that starts it and returns its pid
-local scenarios = {
-  proxy = {
-    nginx = function(port)
-      return nginx("nginx-proxy", 0, ([[upstream b { server 127.0.0.1:%d; keepalive 256; keepalive_requests 100000000; }
-        server { listen 127.0.0.1:%d backlog=4096; location / { proxy_http_version 1.1;
-          proxy_set_header Connection ""; proxy_set_header Host $host; proxy_set_header X-Real-IP $remote_addr;
-          proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-          proxy_set_header X-Forwarded-Proto $scheme; proxy_pass http://b; } }]]):format(backend, port))
-    end,
-    haproxy = function(port)
-      local conf = write("haproxy.cfg", ([[
+local nginx_proxy = [[upstream b { server 127.0.0.1:%d; keepalive 256; keepalive_requests 100000000; }
+  server { listen 127.0.0.1:%d backlog=4096; client_max_body_size 64m; location / { proxy_http_version 1.1;
+    proxy_request_buffering off; proxy_set_header Connection ""; proxy_set_header Host $host;
+    proxy_set_header X-Real-IP $remote_addr; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+    proxy_set_header X-Forwarded-Proto $scheme; proxy_pass http://b; } }]]
+
+local haproxy_proxy = [[
 global
   nbthread 1
   maxconn 4096
@@ -76,35 +76,52 @@ frontend f
   default_backend b
 backend b
   server s 127.0.0.1:%d pool-max-conn -1
-]]):format(port, backend))
-      return spawn("haproxy", 0, { "haproxy", "-f", conf })
+]]
+
+local function moonlatch(name, port, routes)
+  local argv = site(name, ([[local gw = require "moonlatch"
+    gw.settings { access_log = "off" }
+    gw.listen { host = "127.0.0.1", port = %d, limits = { body = 64 * 1024 * 1024 } }
+    gw.upstream("b", { "http://127.0.0.1:%d", keepalive = 256, preserve_host = true })
+    %s]]):format(port, backend, routes))
+  return spawn("moonlatch-" .. name, 0, { program, unpack(argv) })
+end
+
+local function proxies(routes)
+  return {
+    nginx = function(port) return nginx("nginx-proxy", 0, nginx_proxy:format(backend, port)) end,
+    haproxy = function(port)
+      return spawn("haproxy", 0, { "haproxy", "-f", write("haproxy.cfg", haproxy_proxy:format(port, backend)) })
     end,
-    moonlatch = function(port)
-      local argv = site("proxy", ([[local gw = require "moonlatch"
-        gw.settings { access_log = "off" }
-        gw.listen { host = "127.0.0.1", port = %d }
-        gw.upstream("b", { "http://127.0.0.1:%d", keepalive = 256, preserve_host = true })
-        %s
-        gw.route("* /*rest", { to = "b" })]]):format(port, backend, eight))
-      return spawn("moonlatch-proxy", 0, { program, unpack(argv) })
-    end,
-  },
-  hello = {
-    nginx = function(port)
-      return nginx("nginx-hello", 0, ([[server { listen 127.0.0.1:%d backlog=4096;
-        location / { default_type application/json; add_header X-Path $uri;
-          return 200 '{"status":"ok"}'; } }]]):format(port))
-    end,
-    moonlatch = function(port)
-      local argv = site("hello", ([[local gw = require "moonlatch"
-        gw.settings { access_log = "off" }
-        gw.listen { host = "127.0.0.1", port = %d }
-        gw.route("* /*rest", { respond = function(req)
-          return gw.response(200, '{"status":"ok"}',
-                             { ["content-type"] = "application/json", ["x-path"] = req.path }) end })]]):format(port))
-      return spawn("moonlatch-hello", 0, { program, unpack(argv) })
-    end,
-  },
+    moonlatch = function(port) return moonlatch("proxy", port, routes) end,
+  }
+end
+
+local hello = [[gw.route("* /*rest", { respond = function(req)
+  return gw.response(200, '{"status":"ok"}',
+                     { ["content-type"] = "application/json", ["x-path"] = req.path }) end })]]
+
+local thousand = [[for n = 1, 1000 do gw.route(("* /r%04d/:id/items"):format(n), { to = "b" }) end]]
+
+local function only_moonlatch(name, routes)
+  return { moonlatch = function(port) return moonlatch(name, port, routes) end }
+end
+
+local upload = write("upload.lua", [[wrk.method = "POST" wrk.headers["Expect"] = nil wrk.body = ("x"):rep(10 * 1024 * 1024)]])
+local to_b = 'gw.route("* /*rest", { to = "b" })'
+
+-- name, peers, path, connections, more of wrk's arguments, what is counted
+local scenarios = {
+  { "proxy", proxies(eight .. to_b), "/api/doctors?page=1", 64 },
+  { "hello", { moonlatch = only_moonlatch("hello", hello).moonlatch, nginx = function(port)
+    return nginx("nginx-hello", 0, ([[server { listen 127.0.0.1:%d backlog=4096;
+      location / { default_type application/json; add_header X-Path $uri;
+        return 200 '{"status":"ok"}'; } }]]):format(port))
+  end }, "/hello", 64 },
+  { "big-down", proxies(to_b), "/big", 4, "", "MB" },
+  { "big-up", proxies(to_b), "/up", 4, "-s " .. upload, "MB" },
+  { "routes-first", only_moonlatch("routes", thousand), "/r0001/7/items", 64 },
+  { "routes-last", only_moonlatch("routes", thousand), "/r1000/7/items", 64 },
 }
 
 local function lines(command)
@@ -133,13 +150,20 @@ local function cpu_s(pid)
   return sum / 1e9
 end
 
-local function answers(port)
-  return lines("curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:" .. port .. "/") == "200"
+local function answers(port, path)
+  return lines("curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:" .. port .. path) == "200"
 end
 
-local function load(port)
-  local text = lines(("taskset -c %d wrk -t1 -c64 -d%d http://127.0.0.1:%d/api/doctors?page=1"):format(
-                     load_cpu, seconds, port))
+local headers = table.concat({ "", "'Accept: application/json'", "'Accept-Language: en-US,en;q=0.5'",
+  "'Accept-Encoding: gzip, deflate, br'", "'Referer: https://hospital.example.com/doctors'",
+  "'User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:109.0) Gecko/20100101 Firefox/115.0'",
+  "'Cookie: session=abcdefabcdefabcdef'" }, " -H ")
+
+-- Requests that were answered, all of them well.
+local function load(port, scenario)
+  local _, _, path, connections, more = unpack(scenario)
+  local text = lines(("taskset -c %d wrk -t1 -c%d -d%d --timeout 30s %s %s http://127.0.0.1:%d%s"):format(
+                     load_cpu, connections, seconds, headers, more or "", port, path))
   assert(not text:find("Non%-2xx") and not text:find("Socket errors"), text)
   return tonumber(text:match("(%d+) requests in"))
 end
@@ -154,35 +178,55 @@ local function stop(pid)
   require("posix.sys.wait").wait(pid)
 end
 
-local function measure(start)
+-- Microseconds of CPU per request, or MB per second of CPU.
+local function measure(start, scenario)
   local port = gateway.free_port()
   local pid = start(port)
-  gateway.eventually(function() return answers(port) end, "first answer")
-  load(port) -- warm-up
+  gateway.eventually(function() return answers(port, scenario[3]) end, "first answer")
+  load(port, scenario) -- warm-up
   local before = cpu_s(pid)
-  local count = load(port)
-  local per_request = (cpu_s(pid) - before) / count * 1e6
+  local count = load(port, scenario)
+  local used_s = cpu_s(pid) - before
   stop(pid)
-  return per_request
+  if scenario[6] == "MB" then return count * 10 * 1.048576 / used_s end
+  return used_s / count * 1e6
 end
 
-local backend_pid = nginx("backend", load_cpu, ([[server { listen 127.0.0.1:%d backlog=4096;
-  location / { default_type application/json; return 200 '{"success":true,"data":[{"id":"d1","name":"Dr. Ada Lin"}]}'; } }]]):format(backend))
-gateway.eventually(function() return answers(backend) end, "backend")
+local function wanted(name)
+  if not arg[4] then return true end
+  for i = 4, #arg do
+    if arg[i] == name or name:find("^" .. arg[i] .. "%-") then return true end
+  end
+end
 
-for _, scenario in ipairs { "proxy", "hello" } do
+local function run(scenario)
   local figures = {}
   for _ = 1, rounds do
-    for peer, start in pairs(scenarios[scenario]) do
+    for peer, start in pairs(scenario[2]) do
       figures[peer] = figures[peer] or {}
-      table.insert(figures[peer], measure(start))
+      table.insert(figures[peer], measure(start, scenario))
     end
   end
-  local reference = median(figures.nginx)
-  for peer, values in pairs(figures) do
-    print(("%-6s %-10s %6.1f us CPU per request   %.2f x nginx"):format(
-          scenario, peer, median(values), median(values) / reference))
+  local reference = figures.nginx and median(figures.nginx)
+  for _, peer in ipairs { "nginx", "haproxy", "moonlatch" } do
+    if figures[peer] then
+      local value = median(figures[peer])
+      print(("%-13s %-10s %8.1f %s%s"):format(scenario[1], peer, value,
+            scenario[6] == "MB" and "MB per CPU second" or "us CPU per request",
+            reference and ("   %.2f x nginx"):format(value / reference) or ""))
+    end
   end
+end
+
+write("files/big", ("x"):rep(10 * 1024 * 1024))
+local backend_pid = nginx("backend", load_cpu, ([[server { listen 127.0.0.1:%d backlog=4096;
+  client_max_body_size 64m; root %s/files; location = /big { sendfile on; }
+  location / { default_type application/json;
+    return 200 '{"success":true,"data":[{"id":"d1","name":"Dr. Ada Lin"}]}'; } }]]):format(backend, base))
+gateway.eventually(function() return answers(backend, "/") end, "backend")
+
+for _, scenario in ipairs(scenarios) do
+  if wanted(scenario[1]) then run(scenario) end
 end
 
 stop(backend_pid)

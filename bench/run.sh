@@ -5,4 +5,4 @@ set -eu
 program=$1
 cd "$(dirname "$0")/.."
 sh tools/packages.sh bench
-exec luajit bench/bench.lua "$program" "${ROUNDS:-5}" "${SECONDS_EACH:-2}"
+exec luajit bench/bench.lua "$program" "${ROUNDS:-5}" "${SECONDS_EACH:-2}" ${SCENARIOS:-}

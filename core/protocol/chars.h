@@ -6,7 +6,9 @@
 #define ML_PROTOCOL_CHARS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
@@ -15,8 +17,10 @@ enum {
     ML_CHAR_TOKEN = 1,      /* tchar, RFC 9110 section 5.6.2 */
     ML_CHAR_UNRESERVED = 2, /* RFC 3986 section 2.3 */
     ML_CHAR_PATH = 4,       /* pchar without '%', RFC 3986 section 3.3 */
-    ML_CHAR_QUERY = 8,      /* the same with '/', '?' and, for "a[b]=c", the brackets */
-    ML_CHAR_PLAIN = 16      /* PATH without ';' : no rule of a path looks at it */
+    /* The same with '/' and '?', and []{}|^` : beyond RFC 3986, but browsers send them as they are.
+     */
+    ML_CHAR_QUERY = 8,
+    ML_CHAR_PLAIN = 16 /* PATH without ';' : no rule of a path looks at it */
 };
 
 extern const uint8_t ml_chars[256];
@@ -49,8 +53,8 @@ static inline const char *ml_chars_find_control(const char *p, const char *end)
 
     for (; end - p >= 16; p += 16) {
         __m128i x = _mm_loadu_si128((const __m128i *)(const void *)p);
-        __m128i low = _mm_andnot_si128(_mm_cmpeq_epi8(x, tab),
-                                       _mm_cmpeq_epi8(_mm_min_epu8(x, top), x));
+        __m128i low =
+            _mm_andnot_si128(_mm_cmpeq_epi8(x, tab), _mm_cmpeq_epi8(_mm_min_epu8(x, top), x));
         int mask = _mm_movemask_epi8(_mm_or_si128(low, _mm_cmpeq_epi8(x, del)));
 
         if (mask != 0)
@@ -60,6 +64,21 @@ static inline const char *ml_chars_find_control(const char *p, const char *end)
     while (p < end && !ml_char_is_control(*p))
         p++;
     return p;
+}
+
+/* Is c one of the first len bytes of [p, end)? */
+static inline bool ml_chars_have(const char *p, size_t len, const char *end, char c)
+{
+#ifdef __SSE2__
+    if (len <= 16 && end - p >= 16) {
+        __m128i x = _mm_loadu_si128((const __m128i *)(const void *)p);
+        unsigned mask = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(x, _mm_set1_epi8(c)));
+
+        return (mask & ((1u << len) - 1)) != 0;
+    }
+#endif
+    (void)end;
+    return memchr(p, c, len) != NULL;
 }
 
 /* The first byte in [p, end) that can not be in a token, or end.  Letters, digits, '-' and '.', of
@@ -74,8 +93,8 @@ static inline const char *ml_chars_skip_token(const char *p, const char *end)
                                        _mm_cmplt_epi8(lower, _mm_set1_epi8('z' + 1)));
         __m128i digit = _mm_and_si128(_mm_cmpgt_epi8(x, _mm_set1_epi8('-' - 1)),
                                       _mm_cmplt_epi8(x, _mm_set1_epi8('9' + 1)));
-        __m128i fine = _mm_andnot_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8('/')),
-                                        _mm_or_si128(letter, digit));
+        __m128i fine =
+            _mm_andnot_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8('/')), _mm_or_si128(letter, digit));
         unsigned odd = (unsigned)_mm_movemask_epi8(fine) ^ 0xffffu;
 
         if (odd != 0) {

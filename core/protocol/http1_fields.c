@@ -73,9 +73,9 @@ static void take_connection(struct ml_http1_fields *f, struct ml_str value)
     }
 }
 
-static bool is_left_out(const struct ml_field *field)
+static bool is_left_out(const struct ml_field *field, const char *end)
 {
-    return field->id == ML_H_OTHER && memchr(field->name.p, '_', field->name.len) != NULL;
+    return field->id == ML_H_OTHER && ml_chars_have(field->name.p, field->name.len, end, '_');
 }
 
 static void note(struct ml_http1_fields *f, const struct ml_field *field)
@@ -101,7 +101,7 @@ enum ml_err ml_http1_fields_parse(struct ml_http1_fields *f, const char *p, cons
             return ML_HEADERS_TOO_LARGE;
         ml_headers_add(&f->headers, arena, name, value);
         field = &f->headers.v[f->headers.count - 1];
-        if (no_underscore && is_left_out(field))
+        if (no_underscore && is_left_out(field, end))
             f->headers.count--;
         else
             note(f, field);
