@@ -23,7 +23,7 @@ TEST(the_classes_are_those_of_the_rfcs)
         CHECK(ml_char_is((char)c, ML_CHAR_UNRESERVED) == unreserved);
         CHECK(ml_char_is((char)c, ML_CHAR_PATH) == path);
         CHECK(ml_char_is((char)c, ML_CHAR_PLAIN) == (path && c != ';'));
-        CHECK(ml_char_is((char)c, ML_CHAR_QUERY) == (path || in("/?[]", c)));
+        CHECK(ml_char_is((char)c, ML_CHAR_QUERY) == (path || in("/?[]{}|^`", c)));
         CHECK(ml_char_is_control((char)c) == ((c < 0x20 && c != '\t') || c == 0x7f));
     }
 }

@@ -204,6 +204,8 @@ TEST(the_query_is_left_as_sent)
     CHECK(str_is(t.path, "/b") && str_is(t.query, "c/../d=%41"));
     REFUSED(OK, "/a?b=c&d[]=%2e%2f/?%c0%ae");
     CHECK(str_is(t.query, "b=c&d[]=%2e%2f/?%c0%ae") && t.has_query);
+    REFUSED(OK, "/a?x=[1]&y={z}|^`"); /* as browsers send it */
+    CHECK(str_is(t.query, "x=[1]&y={z}|^`"));
     REFUSED(OK, "/a?");
     CHECK(t.query.len == 0 && t.has_query);
     REFUSED(OK, "/a");
