@@ -1,25 +1,70 @@
 #!/bin/sh
-# Starts examples/hospital and its stand-in services in the foreground; Ctrl-C ends both.
-set -eu
-program=$1
-cd "$(dirname "$0")/.."
-PORT=${PORT:-3100}
-export PORT
+# Starts examples/hospital and its stand-in services; Ctrl-C or SIGTERM ends both.
+#   run-hospital.sh PROGRAM        PORT (3100) and PORT_OFFSET (0, moves the services) are taken from the environment
+set -u
+program=$(realpath "$1") || exit 2
+cd "$(dirname "$0")/.." || exit 2
+: "${PORT_OFFSET:=0}" "${PORT:=$((3100 + PORT_OFFSET))}" "${HOST:=127.0.0.1}"
+export PORT PORT_OFFSET HOST
 
-"$program" run examples/hospital/services --workers 1 &
+sockets=$(mktemp -d)
+services=
+gateway=
+
+# Ends both programs and waits for them: nothing is left behind, and requests in flight are finished.
+stop() {
+    trap '' INT TERM HUP
+    for pid in $gateway $services; do
+        kill -TERM "$pid" 2>/dev/null
+        wait "$pid"
+    done
+    rm -rf "$sockets"
+}
+trap 'stop; exit 0' INT TERM HUP
+
+# ready PID NAME: waits until the gateway of that name serves; fails when it ends before.
+ready() {
+    while kill -0 "$1" 2>/dev/null; do
+        "$program" status --control "$sockets/$2" >/dev/null 2>&1 && return 0
+        sleep 0.1
+    done
+    wait "$1"
+    code=$?
+    echo "run-hospital.sh: $2 did not start, see above; PORT and PORT_OFFSET choose other ports" >&2
+    stop
+    exit "$code"
+}
+
+"$program" run examples/hospital/services --workers 1 --control "$sockets/services" &
 services=$!
-trap 'kill $services 2>/dev/null; wait $services 2>/dev/null || :' EXIT
-trap 'exit 0' INT TERM
+ready "$services" services
+"$program" run examples/hospital --control "$sockets/gateway" &
+gateway=$!
+ready "$gateway" gateway
 
+url=http://127.0.0.1:$PORT
+route=$(pwd)/examples/hospital/routes/hello.lua
 cat <<TXT
 
-moonlatch: the hospital's API gateway on http://127.0.0.1:$PORT
-           its services on 127.0.0.1:3001-3009 and :3011
+moonlatch: the hospital's API gateway  $url  (examples/hospital)
+           its ten services            127.0.0.1, ports $((3001 + PORT_OFFSET)) to $((3009 + PORT_OFFSET)) and $((3011 + PORT_OFFSET))  (examples/hospital/services)
 
-  curl -i http://127.0.0.1:$PORT/api/doctors/d1          answered by the doctor service
-  curl -i http://127.0.0.1:$PORT/api/doctors/%2e%2e%2f   refused: an escaped slash hides a path
-  curl -i http://127.0.0.1:$PORT/health; sed -i 's/"healthy"/"fine"/' examples/hospital/routes/health.lua; sleep 1; curl -i http://127.0.0.1:$PORT/health
-                                                  saved, and live without a restart
+Try in another terminal:
+
+1. Answered by the doctor service, through the gateway:
+  curl -i $url/api/doctors/d1
+
+2. Refused, because an escaped slash may hide another path; no service sees it:
+  curl -i $url/api/doctors%2fd1
+
+3. Live reload: a new file, and a second later it answers ("rm $route" undoes it):
+  echo 'require("moonlatch").route("GET /hello", function() return require("moonlatch").response(200, "hello\n") end)' >$route; sleep 1; curl -i $url/hello
+
+Ctrl-C ends both.
 
 TXT
-"$program" run examples/hospital
+wait "$gateway"
+code=$?
+gateway=
+stop
+exit "$code"

@@ -3,31 +3,34 @@ local gw = require "moonlatch"
 
 local M = {}
 
---- Seconds a service has for the first byte of its answer.
-M.timeout_s = gw.env.number("PROXY_TIMEOUT_MS", 30000) / 1000
-
--- name, prefix below /api, port of the stand-in in services/, variable with the address
-local table_of_services = {
-  { "auth", "auth", 3001, "AUTH_SERVICE_URL" },
-  { "doctor", "doctors", 3002, "DOCTOR_SERVICE_URL" },
-  { "patient", "patients", 3003, "PATIENT_SERVICE_URL" },
-  { "appointment", "appointments", 3004, "APPOINTMENT_SERVICE_URL" },
-  { "department", "departments", 3005, "DEPARTMENT_SERVICE_URL" },
-  { "medical-records", "medical-records", 3006, "MEDICAL_RECORDS_SERVICE_URL" },
-  { "prescription", "prescriptions", 3007, "PRESCRIPTION_SERVICE_URL" },
-  { "billing", "billing", 3008, "BILLING_SERVICE_URL" },
-  { "payment", "payments", 3009, "PAYMENT_SERVICE_URL" },
-  { "notification", "notifications", 3011, "NOTIFICATION_SERVICE_URL" },
+-- name, prefix, variable with the address, port of the stand-in in services/
+local rows = {
+  { "auth", "/api/auth", "AUTH_SERVICE_URL", 3001 },
+  { "doctor", "/api/doctors", "DOCTOR_SERVICE_URL", 3002 },
+  { "patient", "/api/patients", "PATIENT_SERVICE_URL", 3003 },
+  { "appointment", "/api/appointments", "APPOINTMENT_SERVICE_URL", 3004 },
+  { "department", "/api/departments", "DEPARTMENT_SERVICE_URL", 3005 },
+  { "medical-records", "/api/medical-records", "MEDICAL_RECORDS_SERVICE_URL", 3006 },
+  { "prescription", "/api/prescriptions", "PRESCRIPTION_SERVICE_URL", 3007 },
+  { "billing", "/api/billing", "BILLING_SERVICE_URL", 3008 },
+  { "payment", "/api/payments", "PAYMENT_SERVICE_URL", 3009 },
+  { "notification", "/api/notifications", "NOTIFICATION_SERVICE_URL", 3011 },
 }
+
+-- PORT_OFFSET moves the stand-ins, so that several of them can live on one machine.
+local offset = gw.env.number("PORT_OFFSET", 0)
+
+local function local_url(port)
+  return ("http://127.0.0.1:%d"):format(port + offset)
+end
 
 --- Each service as { name, prefix, url }.
 M.all = {}
-for i, row in ipairs(table_of_services) do
-  M.all[i] = {
-    name = row[1],
-    prefix = "/api/" .. row[2],
-    url = gw.env(row[4], "http://127.0.0.1:" .. row[3]),
-  }
+for i, row in ipairs(rows) do
+  local name, prefix, variable, port = unpack(row)
+  M.all[i] = { name = name, prefix = prefix, url = gw.env(variable, local_url(port)) }
 end
+
+M.graphql = { name = "graphql", prefix = "/graphql", url = gw.env("GRAPHQL_GATEWAY_URL", local_url(3200)) }
 
 return M

@@ -1,10 +1,12 @@
---- /api/<prefix> and everything below it goes to its service; /graphql to the GraphQL gateway.
+--- Each prefix and everything below it goes to its service, /graphql to the GraphQL gateway.
 local gw = require "moonlatch"
 local services = require "lib.services"
 
-for _, service in ipairs(services.all) do
-  gw.route("* " .. service.prefix, { to = service.name })
-  gw.route("* " .. service.prefix .. "/*rest", { to = service.name })
+local function forward(service)
+  local errors = { "service_errors", service = service.name }
+  gw.route("* " .. service.prefix, { errors, to = service.name })
+  gw.route("* " .. service.prefix .. "/*rest", { errors, to = service.name })
 end
 
-gw.route("* /graphql", { to = "graphql" })
+for _, service in ipairs(services.all) do forward(service) end
+forward(services.graphql)

@@ -1,137 +1,102 @@
---- A REST resource over a shared dict: list with paging, get, create, update, delete.
---
--- Items live as JSON under their id in gw.shared(name), so all workers see the same and a reload
--- keeps them.  Ids are <letter><number>, given in order.
+--- A resource as a REST program: list with paging, get, create, replace, change, delete.
 local gw = require "moonlatch"
+local item = require "lib.item"
+local reply = require "lib.reply"
+local store = require "lib.store"
 
 local M = {}
 
---- The error answer of all services: { success = false, error = { code, message } }.
-function M.fail(status, code, message, details)
-  return gw.response(status, { success = false,
-                               error = { code = code, message = message, details = details } })
+local LIMIT_DEFAULT, LIMIT_MAX = 10, 100
+
+-- An argument of the query as a whole number from 1; nil when it is none.
+local function counting(text, default)
+  if text == nil then return default end
+  local n = type(text) == "string" and #text <= 9 and tonumber(text:match("^%d+$"))
+  return n and n >= 1 and n or nil
 end
 
--- The first complaint about item, or nil.  partial: absent fields are fine (PATCH).
-local function complaint(fields, item, partial)
-  for name, rule in pairs(fields) do
-    local value = item[name]
-    if value == nil then
-      if rule.required and not partial then return name .. " is required" end
-    elseif type(value) ~= rule.type then
-      return name .. " must be a " .. rule.type
-    elseif rule.one_of and not rule.one_of[value] then
-      return name .. " has an unknown value"
-    end
-  end
-end
-
-local function read_item(req, fields, partial)
-  local item, err = req:json()
-  if type(item) ~= "table" then
-    return nil, M.fail(400, "INVALID_JSON", err or "The body must be a JSON object")
-  end
-  local wrong = complaint(fields, item, partial)
-  if wrong then return nil, M.fail(400, "VALIDATION_ERROR", wrong) end
-  local known = {}
-  for name in pairs(fields) do known[name] = item[name] end
-  return known
-end
-
-local function seed(store, letter, items)
-  if not store:add("seeded", true) then return end
-  for i, item in ipairs(items) do
-    item.id = letter .. i
-    store:set(item.id, gw.json.encode(item))
-  end
-  store:incr("last", #items)
-end
-
-local function matches(item, args, fields)
+-- Does the item have what the query asks for (?status=open)?
+local function matches(it, fields, args)
   for name in pairs(fields) do
-    if args[name] ~= nil and tostring(item[name]) ~= args[name] then return false end
+    if args[name] ~= nil and tostring(it[name]) ~= args[name] then return false end
   end
   return true
 end
 
-local function integer(text, default, min, max)
-  local n = math.floor(tonumber(text) or default)
-  return math.max(min, math.min(max, n))
+local function page_of(items, page, limit)
+  local slice = gw.json.array {}
+  for i = (page - 1) * limit + 1, math.min(page * limit, #items) do slice[#slice + 1] = items[i] end
+  return slice
+end
+
+local function list(items, fields, args)
+  local page, limit = counting(args.page, 1), counting(args.limit, LIMIT_DEFAULT)
+  if not page or not limit then
+    return reply.fail(400, "BAD_PAGE", "page and limit must be whole numbers from 1")
+  end
+  limit = math.min(limit, LIMIT_MAX)
+  local found = {}
+  for _, it in ipairs(items:all()) do
+    if matches(it, fields, args) then found[#found + 1] = it end
+  end
+  return reply.ok(200, page_of(found, page, limit), { pagination = {
+    page = page, limit = limit, total = #found, totalPages = math.ceil(#found / limit) } })
+end
+
+-- The answer to a change that the store took, or did not.
+local function stored(ok, err, status, it, headers)
+  if ok then return reply.ok(status, it, nil, headers) end
+  if err == "full" then return reply.fail(507, "FULL", "There are too many items") end
+  return reply.fail(413, "TOO_LARGE", "The item is too large")
+end
+
+local function create(items, def, prefix, req)
+  local it, refusal = item.read(req, def.fields, false)
+  if not it then return refusal end
+  local ok, err = items:add(it)
+  return stored(ok, err, 201, it, { Location = ok and prefix .. "/" .. it.id })
+end
+
+local function change(items, def, old, req, partial)
+  local it, refusal = item.read(req, def.fields, partial)
+  if not it then return refusal end
+  if partial then
+    for name in pairs(def.fields) do
+      if it[name] == nil then it[name] = old[name] end
+    end
+  end
+  it.id = old.id
+  local ok, err = items:set(it)
+  return stored(ok, err, 200, it)
 end
 
 --- Adds the routes of a resource.
 -- @param prefix string "/api/doctors"
--- @param def table { name = dict, letter = of ids, fields = { name = { type=, required=, one_of= } },
---   seed = items }
+-- @param def table { name = what one item is called, letter = of the ids,
+--   fields = { name = { type=, required=, one_of= } }, start = list of items }
 function M.resource(prefix, def)
-  local store = gw.shared(def.name)
-  local fields = def.fields
+  local items = store.new(def.name, def.letter, def.start)
 
-  local function ready() seed(store, def.letter, def.seed) end
-  local function find(id)
-    local text = store:get(id)
-    return text and id:sub(1, #def.letter) == def.letter and gw.json.decode(text) or nil
-  end
-  local function missing(id) return M.fail(404, "NOT_FOUND", def.name .. " " .. id .. " not found") end
-
-  local function list(req)
-    ready()
-    local args, found = req.args, {}
-    for n = 1, store:get("last") or 0 do
-      local item = find(def.letter .. n)
-      if item and matches(item, args, fields) then found[#found + 1] = item end
-    end
-    local limit, page = integer(args.limit, 10, 1, 100), integer(args.page, 1, 1, 1e6)
-    local slice = gw.json.array {}
-    for i = (page - 1) * limit + 1, math.min(page * limit, #found) do slice[#slice + 1] = found[i] end
-    return gw.response(200, { success = true, data = slice, pagination = {
-      page = page, limit = limit, total = #found, totalPages = math.ceil(#found / limit) } })
+  -- A route for one item; fn(item, req) is called when there is such an item.
+  local function on_item(method, fn)
+    gw.route(method .. " " .. prefix .. "/:id", { respond = function(req)
+      local it = items:get(req.params.id)
+      if not it then
+        return reply.fail(404, "NOT_FOUND", ("%s %s not found"):format(def.name, req.params.id))
+      end
+      return fn(it, req)
+    end })
   end
 
-  local function get(req)
-    ready()
-    local item = find(req.params.id)
-    if not item then return missing(req.params.id) end
-    return gw.response(200, { success = true, data = item })
-  end
-
-  local function create(req)
-    ready()
-    local item, refusal = read_item(req, fields, false)
-    if not item then return refusal end
-    item.id = def.letter .. string.format("%d", store:incr("last", 1))
-    store:set(item.id, gw.json.encode(item))
-    return gw.response(201, { success = true, data = item }, { location = prefix .. "/" .. item.id })
-  end
-
-  local function update(req, partial)
-    ready()
-    local old = find(req.params.id)
-    if not old then return missing(req.params.id) end
-    local item, refusal = read_item(req, fields, partial)
-    if not item then return refusal end
-    if partial then
-      for name, value in pairs(item) do old[name] = value end
-      item = old
-    end
-    item.id = req.params.id
-    store:set(item.id, gw.json.encode(item))
-    return gw.response(200, { success = true, data = item })
-  end
-
-  local function delete(req)
-    ready()
-    if not find(req.params.id) then return missing(req.params.id) end
-    store:delete(req.params.id)
+  gw.route("GET " .. prefix, { respond = function(req) return list(items, def.fields, req.args) end })
+  gw.route("POST " .. prefix, { respond = function(req) return create(items, def, prefix, req) end })
+  on_item("GET", function(it) return reply.ok(200, it) end)
+  on_item("PUT", function(it, req) return change(items, def, it, req, false) end)
+  on_item("PATCH", function(it, req) return change(items, def, it, req, true) end)
+  on_item("DELETE", function(it)
+    items:delete(it.id)
     return gw.response(204)
-  end
-
-  gw.route("GET " .. prefix, { respond = list })
-  gw.route("POST " .. prefix, { respond = create })
-  gw.route("GET " .. prefix .. "/:id", { respond = get })
-  gw.route("PUT " .. prefix .. "/:id", { respond = function(req) return update(req, false) end })
-  gw.route("PATCH " .. prefix .. "/:id", { respond = function(req) return update(req, true) end })
-  gw.route("DELETE " .. prefix .. "/:id", { respond = delete })
+  end)
 end
 
 return M

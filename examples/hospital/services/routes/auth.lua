@@ -1,13 +1,14 @@
---- The auth service: users as a resource, without passwords or tokens of its own.
+--- The auth service: users as a resource, and who the gateway says the caller is.
 local gw = require "moonlatch"
+local reply = require "lib.reply"
 local rest = require "lib.rest"
 
 rest.resource("/api/auth/users", { name = "user", letter = "u",
   fields = { email = { type = "string", required = true }, role = { type = "string" } },
-  seed = { { email = "admin@hospital.example.com", role = "admin" } } })
+  start = { { email = "admin@hospital.example.com", role = "admin" } } })
 
 gw.route("GET /api/auth/me", { respond = function(req)
   local id = req:header("x-user-id")
-  if not id then return rest.fail(401, "UNAUTHENTICATED", "No user") end
-  return gw.response(200, { success = true, data = { id = id, role = req:header("x-user-role") } })
+  if not id then return reply.fail(401, "NO_USER", "Nobody is logged in") end
+  return reply.ok(200, { id = id, role = req:header("x-user-role") })
 end })
