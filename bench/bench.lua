@@ -14,7 +14,7 @@ local gateway = require "spec.support.gateway"
 local load_cpu = tonumber(io.popen("nproc"):read("*l")) - 1
 
 local base = gateway.folder()
-local backend = gateway.free_port()
+local backend, sink = gateway.free_port(), gateway.free_port()
 
 local function write(name, text)
   gateway.write(base .. "/" .. name, text)
@@ -78,22 +78,24 @@ backend b
   server s 127.0.0.1:%d pool-max-conn -1
 ]]
 
-local function moonlatch(name, port, routes)
+local function moonlatch(name, port, routes, target)
   local argv = site(name, ([[local gw = require "moonlatch"
     gw.settings { access_log = "off" }
     gw.listen { host = "127.0.0.1", port = %d, limits = { body = 64 * 1024 * 1024 } }
     gw.upstream("b", { "http://127.0.0.1:%d", keepalive = 256, preserve_host = true })
-    %s]]):format(port, backend, routes))
+    %s]]):format(port, target or backend, routes))
   return spawn("moonlatch-" .. name, 0, { program, unpack(argv) })
 end
 
-local function proxies(routes)
+local function proxies(routes, target)
+  target = target or backend
   return {
-    nginx = function(port) return nginx("nginx-proxy", 0, nginx_proxy:format(backend, port)) end,
+    nginx = function(port) return nginx("nginx-proxy", 0, nginx_proxy:format(target, port)) end,
     haproxy = function(port)
-      return spawn("haproxy", 0, { "haproxy", "-f", write("haproxy.cfg", haproxy_proxy:format(port, backend)) })
+      local conf = write("haproxy.cfg", haproxy_proxy:format(port, target))
+      return spawn("haproxy", 0, { "haproxy", "-f", conf })
     end,
-    moonlatch = function(port) return moonlatch("proxy", port, routes) end,
+    moonlatch = function(port) return moonlatch("proxy", port, routes, target) end,
   }
 end
 
@@ -119,7 +121,7 @@ local scenarios = {
         return 200 '{"status":"ok"}'; } }]]):format(port))
   end }, "/hello", 64 },
   { "big-down", proxies(to_b), "/big", 4, "", "MB" },
-  { "big-up", proxies(to_b), "/up", 4, "-s " .. upload, "MB" },
+  { "big-up", proxies(to_b, sink), "/up", 4, "-s " .. upload, "MB" },
   { "routes-first", only_moonlatch("routes", thousand), "/r0001/7/items", 64 },
   { "routes-last", only_moonlatch("routes", thousand), "/r1000/7/items", 64 },
 }
@@ -225,9 +227,20 @@ local backend_pid = nginx("backend", load_cpu, ([[server { listen 127.0.0.1:%d b
     return 200 '{"success":true,"data":[{"id":"d1","name":"Dr. Ada Lin"}]}'; } }]]):format(backend, base))
 gateway.eventually(function() return answers(backend, "/") end, "backend")
 
+-- Takes uploads whole before it answers, which nginx without a further server does not.
+local sink_pid = spawn("sink", load_cpu, { program, unpack(site("sink", ([[local gw = require "moonlatch"
+  gw.settings { access_log = "off" }
+  gw.listen { host = "127.0.0.1", port = %d, limits = { body = 64 * 1024 * 1024 } }
+  gw.route("* /*rest", function(req)
+    local body = req:text { max = 64 * 1024 * 1024 }
+    return gw.response(200, tostring(#body))
+  end)]]):format(sink))) })
+gateway.eventually(function() return answers(sink, "/") end, "sink")
+
 for _, scenario in ipairs(scenarios) do
   if wanted(scenario[1]) then run(scenario) end
 end
 
+stop(sink_pid)
 stop(backend_pid)
 gateway.stop_all()
