@@ -20,6 +20,12 @@ size_t ml_address_text(const struct ml_address *a, char out[ML_ADDRESS_TEXT_CAP]
 
 bool ml_address_within(const struct ml_cidr *list, unsigned count, const struct ml_address *a);
 
+/* Makes a set of many networks: sorts the list in place and drops what others hold; how many are
+ * left. */
+unsigned ml_cidr_set_make(struct ml_cidr *list, unsigned count);
+/* The same question to such a set, in a time that grows with the logarithm of its size. */
+bool ml_cidr_set_has(const struct ml_cidr *set, unsigned count, const struct ml_address *a);
+
 /* The client according to X-Forwarded-For, read from the right as long as the proxies that wrote
  * it are trusted; peer itself when there is no such field or it is not to be believed. */
 struct ml_address ml_address_client(const struct ml_headers *h, const struct ml_cidr *trusted,

@@ -33,6 +33,15 @@ static void body_end(struct turn *t)
         ml_pipe_eof(t->ex->req.body);
 }
 
+/* A body of known length was judged by its length, when its head came or by the policy itself. */
+static bool too_large(const struct turn *t)
+{
+    uint64_t came = t->ex->notes.bytes_in;
+
+    return t->body.framing == ML_BODY_CHUNKED &&
+           (came > t->conf->body_max || (t->ex->body_limited && came > t->ex->body_max));
+}
+
 /* Counts len bytes of content that came. */
 static void content_came(struct ml_conn *c, size_t len)
 {
@@ -43,7 +52,7 @@ static void content_came(struct ml_conn *c, size_t len)
         t->body.dropped += len;
         if (t->body.dropped > CONN_DRAIN_MAX)
             ml_conn_body_fail(c, ML_LIMIT);
-    } else if (t->body.framing == ML_BODY_CHUNKED && t->ex->notes.bytes_in > t->conf->body_max) {
+    } else if (too_large(t)) {
         ml_conn_body_fail(c, ML_BODY_TOO_LARGE);
     }
 }

@@ -65,6 +65,8 @@ void ml_exchange_error_response(struct ml_exchange *ex, enum ml_err why)
     ex->res.from = ML_FROM_CORE;
     ex->notes.why = why;
     ml_headers_add(&ex->res.headers, ex->arena, ML_STR("Content-Type"), ML_STR("application/json"));
+    for (uint32_t i = 0; i < ex->kept.count; i++)
+        ml_headers_set(&ex->res.headers, ex->arena, ex->kept.v[i].name, ex->kept.v[i].value);
     ml_buf_release(&json);
 }
 

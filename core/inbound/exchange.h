@@ -92,6 +92,9 @@ struct ml_exchange {
     uint64_t serial; /* handles of scripts compare it: never used twice in a process */
     bool responded;  /* respond was called */
     bool body_asked; /* ask_body was called */
+    struct ml_headers kept; /* fields that answers of the core itself get too; scripts set them */
+    bool body_limited;      /* a policy wants less than the listener allows: */
+    uint64_t body_max;      /* bytes of the request's body, counted by the wire as they come */
     void *server_conf; /* struct ml_listener_conf of inbound/listener.h */
 };
 

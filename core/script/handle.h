@@ -19,7 +19,7 @@ struct ml_bridge { /* one per VM, a userdata of it */
     int metatable[2];   /* of requests and responses: registry indexes */
     int free_metatable; /* of responses that own their memory */
     size_t free_used;   /* bytes of these; Lua's collector does not see them */
-    int headers_metatable, dict_metatable;
+    int headers_metatable, dict_metatable, fields_metatable, networks_metatable;
     int json_encode, json_decode; /* functions: registry indexes */
     struct ml_timers *timers;     /* api_timer.c */
     struct ml_clients *clients;   /* api_http.c */
@@ -177,6 +177,8 @@ void ml_api_timers_start(struct ml_bridge *b);
 void ml_api_timer_close(struct ml_bridge *b);
 void ml_api_shared_open(lua_State *L, struct ml_bridge *b);
 void ml_api_http_open(lua_State *L, struct ml_bridge *b);
+void ml_api_fields_open(lua_State *L, struct ml_bridge *b);
+void ml_api_networks_open(lua_State *L, struct ml_bridge *b);
 void ml_api_http_close(struct ml_bridge *b);
 
 #endif

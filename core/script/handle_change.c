@@ -166,6 +166,26 @@ static int set_timeout(lua_State *L)
     return 0;
 }
 
+/* limit_body(bytes) -> true, or false when the body is known to be larger.  One that comes in chunks
+ * is counted from now on: over the limit it breaks off, and who reads or forwards it fails with
+ * body_too_large (413). */
+static int limit_body(lua_State *L)
+{
+    struct ml_exchange *ex;
+    double bytes;
+
+    self(L, &ex);
+    bytes = lua_tonumber(L, 2);
+    if (lua_type(L, 2) != LUA_TNUMBER || !(bytes >= 0 && bytes <= 9e15))
+        return luaL_error(L, "limit_body: a number of bytes is expected");
+    if (!ex->body_limited || (uint64_t)bytes < ex->body_max)
+        ex->body_max = (uint64_t)bytes;
+    ex->body_limited = true;
+    lua_pushboolean(L, ex->notes.bytes_in <= ex->body_max &&
+                           !(ex->req.has_length && ex->req.length > ex->body_max));
+    return 1;
+}
+
 /* ---- on_done ---- */
 
 /* The functions are a list, in the slot of the task; they run when the exchange is over. */
@@ -194,6 +214,7 @@ const luaL_Reg ml_request_methods[] = {
     {"set_host", set_host},
     {"set_upstream", set_upstream},
     {"set_timeout", set_timeout},
+    {"limit_body", limit_body},
     {"on_done", on_done},
     {NULL, NULL},
 };

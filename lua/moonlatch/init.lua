@@ -45,6 +45,7 @@ local function values(gw)
   gw.base64_encode, gw.base64_decode = core.base64_encode, core.base64_decode
   gw.json = sandbox.read_only("gw.json", { encode = core.json_encode, pretty = core.json_encode_pretty,
       decode = core.json_decode, null = core.json_null, array = core.json_array })
+  gw.fields, gw.networks = core.fields, core.networks
   gw.log, gw.env = log_functions(), env
 end
 

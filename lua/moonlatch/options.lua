@@ -7,6 +7,7 @@
 --   one_of = { ... }   the values allowed
 --   of = "type"        of each element of a list
 --   unit = "seconds"   for the reader and for messages
+--   doc = "..."        one sentence for the reader: docs/policies.md is made of these
 --   check = function(value) -> nil or a sentence that says what is wrong
 -- Types: string number integer boolean table list function any.  "list" is a table with the keys
 -- 1..n; "port", "size" (bytes) and "seconds" are numbers that also come as text of digits, as they
@@ -84,6 +85,11 @@ local function show(value)
   return tostring(value)
 end
 
+-- A number says what is wrong with it; a text may be a secret.
+local function kind_of(value)
+  return type(value) == "number" and tostring(value) or type(value)
+end
+
 local function choices(list)
   local shown = {}
   for i, v in ipairs(list) do shown[i] = show(v) end
@@ -112,7 +118,7 @@ local function elements(rule, list)
   for i, v in ipairs(list) do
     converted[i] = convert(kind, v)
     if converted[i] == nil then
-      return nil, ("element %d must be %s, not %s"):format(i, describe(kind), type(v))
+      return nil, ("element %d must be %s, not %s"):format(i, describe(kind), kind_of(v))
     end
   end
   return converted
@@ -141,7 +147,7 @@ local function check_one(name, rule, value)
   end
   local converted = convert(rule, value)
   if converted == nil then
-    return nil, ('option "%s" must be %s, not %s'):format(name, describe(rule), type(value))
+    return nil, ('option "%s" must be %s, not %s'):format(name, describe(rule), kind_of(value))
   end
   local wrong
   if rule.of and type(converted) == "table" then converted, wrong = elements(rule, converted) end
@@ -182,7 +188,7 @@ local function sorted(t)
 end
 
 local properties = { default = true, optional = true, min = true, max = true, one_of = true,
-                     of = true, unit = true, check = true }
+                     of = true, unit = true, check = true, doc = true }
 
 local function rule_complaint(name, rule)
   if type(rule) ~= "table" then
