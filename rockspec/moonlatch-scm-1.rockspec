@@ -24,6 +24,7 @@ build = {
     ["moonlatch.sandbox"] = "lua/moonlatch/sandbox.lua",
     ["moonlatch.undefined"] = "lua/moonlatch/undefined.lua",
     ["moonlatch.where"] = "lua/moonlatch/where.lua",
+    ["middleware.cors"] = "lua/middleware/cors.lua",
     ["middleware.request_id"] = "lua/middleware/request_id.lua",
     ["routes.health"] = "lua/routes/health.lua",
     ["routes.redirect"] = "lua/routes/redirect.lua",
