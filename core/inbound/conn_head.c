@@ -10,6 +10,8 @@
 
 enum { BLANK_LINES_MAX = 8, ID_BYTES = 16, LOG_LINE_MAX = 1024 };
 
+static const struct ml_str methods = {"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS", 44};
+
 /* ---- the turn ---- */
 
 static void request_id(struct ml_exchange *ex)
@@ -101,8 +103,7 @@ static void refuse(struct ml_conn *c, enum ml_err err)
         ml_conn_body_fail(c, err);
     ml_exchange_error_response(t->ex, err);
     if (err == ML_METHOD_REFUSED) /* TRACE: a 405 says what would be allowed, RFC 9110 15.5.6 */
-        ml_headers_add(&t->ex->res.headers, t->ex->arena, ML_STR("Allow"),
-                       ML_STR("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        ml_headers_add(&t->ex->res.headers, t->ex->arena, ML_STR("Allow"), methods);
     ml_exchange_respond(t->ex);
 }
 
@@ -113,6 +114,39 @@ void ml_conn_head_error(struct ml_conn *c, enum ml_err why, void (*wake)(void *)
     t->ex->req.major = t->ex->req.minor = 1;
     note_first_line(&t->ex->req, t->ex->arena, ml_buf_str(&c->in));
     refuse(c, why);
+}
+
+/* ---- a request that ends here ---- */
+
+static bool is_zero(struct ml_str digits)
+{
+    for (size_t i = 0; i < digits.len; i++)
+        if (digits.p[i] != '0')
+            return false;
+    return digits.len > 0;
+}
+
+/* RFC 9110 section 7.6.2: an OPTIONS that may not be forwarded any more asks about the gateway. */
+static bool is_for_us(const struct ml_request *req)
+{
+    const struct ml_field *f;
+
+    if (!ml_str_eq(req->method, ML_STR("OPTIONS")))
+        return false;
+    f = ml_headers_get(&req->headers, ML_H_MAX_FORWARDS);
+    for (; f != NULL; f = ml_headers_next(&req->headers, f))
+        if (is_zero(f->value))
+            return true;
+    return false;
+}
+
+static void answer_options(struct turn *t)
+{
+    t->ex->handler = NULL;
+    keep_conf(t);
+    t->ex->res.status = 204;
+    ml_headers_add(&t->ex->res.headers, t->ex->arena, ML_STR("Allow"), methods);
+    ml_exchange_respond(t->ex);
 }
 
 /* ---- a request that is right ---- */
@@ -248,6 +282,8 @@ static enum verdict begin(struct ml_conn *c, size_t head_len, void (*wake)(void 
     }
     if (err != ML_OK)
         refuse(c, err);
+    else if (is_for_us(&ex->req))
+        answer_options(c->turn);
     else
         ex->handler->start(ex->handler->ctx, ex);
     return MORE;

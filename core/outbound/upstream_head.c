@@ -124,9 +124,27 @@ static void request_line(struct ml_buf *out, const struct ml_request *r, struct 
     text(out, ML_STR(" HTTP/1.1\r\n"));
 }
 
+/* RFC 9110 section 7.6.2: one forward less; that none is left is found out before. */
+static void max_forwards(struct ml_buf *out, const struct ml_field *f)
+{
+    char digits[16];
+    unsigned left = 0;
+
+    for (size_t i = 0; i < f->value.len; i++) {
+        if (f->value.p[i] < '0' || f->value.p[i] > '9')
+            return; /* it means nothing, to nobody */
+        left = left < 1000 ? left * 10 + (unsigned)(f->value.p[i] - '0') : left;
+    }
+    if (f->value.len == 0)
+        return;
+    snprintf(digits, sizeof digits, "%u", left > 0 ? left - 1 : 0);
+    field(out, f->name, ml_str_of(digits));
+}
+
 static void client_fields(struct ml_buf *out, const struct ml_request *r, bool own)
 {
     bool named = names_fields(&r->headers);
+    bool options = !own && ml_str_eq(r->method, ML_STR("OPTIONS"));
 
     for (uint32_t i = 0; i < r->headers.count; i++) {
         const struct ml_field *f = &r->headers.v[i];
@@ -137,7 +155,10 @@ static void client_fields(struct ml_buf *out, const struct ml_request *r, bool o
             continue;
         if (named && ml_http1_hop_by_hop(&r->headers, f))
             continue;
-        field(out, f->name, f->value);
+        if (f->id == ML_H_MAX_FORWARDS && options)
+            max_forwards(out, f);
+        else
+            field(out, f->name, f->value);
     }
 }
 

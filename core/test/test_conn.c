@@ -197,6 +197,21 @@ static const struct wrong {
     {"GET /now HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n", 417},
 };
 
+TEST_SPLIT(an_options_that_may_not_be_forwarded_ends_here)
+{
+    struct client c;
+
+    lab_setup();
+    client_open(&c);
+    client_say(&c,
+               "OPTIONS /now HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\nContent-Length: 3\r\n\r\nabc"
+               "GET /now HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n");
+    AWAIT(client_has(&c, "HTTP/1.1 204 ") && client_has(&c, "HTTP/1.1 200 "));
+    CHECK(client_has(&c, "\r\nAllow: GET,") && lab.starts == 1 && lab.dones == 1);
+    client_close(&c);
+    lab_teardown();
+}
+
 TEST_SPLIT(a_request_that_is_wrong_is_answered_and_reaches_no_handler)
 {
     for (size_t i = 0; i < sizeof wrongs / sizeof *wrongs; i++) {
