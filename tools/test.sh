@@ -3,16 +3,20 @@
 # The exit code is 1 when anything failed.
 #   test.sh [BUILD]         every test of C and Lua
 #   test.sh BUILD unit      those of C
+# JOBS tests run at a time; no test minds what runs beside it.
 set -u
 build=${1:-build}
 what=${2:-all}
 cd "$(dirname "$0")/.." || exit 1
-passed=0
-failed=0
-log=$(mktemp)
-reports=$(mktemp -d)
+build=$(cd "$build" && pwd) || exit 1
+jobs=${JOBS:-$(($(nproc) + 1))}
+results=$(mktemp -d)
+reports=$results/sanitizer
+mkdir "$reports"
+chmod 711 "$results"
 chmod 1777 "$reports" # workers may run as another user
-trap 'rm -rf "$log" "$reports"' EXIT
+trap 'rm -rf "$results"' EXIT
+trap 'exit 1' INT TERM
 
 # What a sanitizer finds in a process that the gateway starts again must count too, hence the files.
 # LuaJIT's memory is not what the leak checker expects.
@@ -20,40 +24,28 @@ ASAN_OPTIONS=detect_leaks=0:log_path=$reports/report
 UBSAN_OPTIONS=print_stacktrace=1:log_path=$reports/report
 export ASAN_OPTIONS UBSAN_OPTIONS
 
-# count NAME EXIT-CODE: adds up the "ok" and "not ok" lines of the log; an end without a failed test
-# that is no success, a crash for one, counts as one more failure.
-count() {
-    ok=$(grep -c '^ok ' "$log")
-    bad=$(grep -c '^not ok ' "$log")
-    if [ "$2" != 0 ] && [ "$bad" = 0 ]; then
-        bad=1
-        echo "not ok: $1 ended with code $2" >>"$log"
-    fi
-    passed=$((passed + ok))
-    failed=$((failed + bad))
-    printf '%-28s %4d passed %3d failed\n' "$1" "$ok" "$bad"
-    [ "$bad" = 0 ] || cat "$log"
-}
-
-if ! cmake --build "$build" --target unit >"$log" 2>&1; then
-    tail -n 60 "$log"
+if ! cmake --build "$build" --target unit >"$results/build" 2>&1; then
+    tail -n 60 "$results/build"
     echo "0 passed, 1 failed"
     exit 1
 fi
-for file in core/test/test_*.c; do
-    name=$(basename "$file" .c)
-    timeout 120 "$build/$name" >"$log" 2>&1
-    count "$name" $?
+
+# The specs take longest, so they come first.
+list() {
+    [ "$what" != all ] || find spec -name '*_spec.lua' | sort
+    for file in core/test/test_*.c; do basename "$file" .c; done
+}
+list >"$results/list"
+xargs -P "$jobs" -I '{}' sh tools/test-one.sh "$build" "$results" '{}' <"$results/list"
+
+# A test that left no numbers did not run.
+passed=0
+failed=$(wc -l <"$results/list")
+for sum in "$results"/*.sum; do
+    read -r ok bad <"$sum" || continue
+    passed=$((passed + ok))
+    failed=$((failed + bad - 1))
 done
-
-if [ "$what" = all ]; then
-    # busted's own start script names another Lua; its TAP output is counted.
-    MOONLATCH=$(cd "$build" && pwd)/moonlatch
-    export MOONLATCH
-    timeout 1500 luajit "$(command -v busted)" --ignore-lua -o TAP spec >"$log" 2>&1
-    count "busted spec" $?
-fi
-
 for report in "$reports"/*; do
     [ -e "$report" ] || continue
     failed=$((failed + 1))

@@ -214,7 +214,7 @@ __attribute__((unused)) static void run(struct site *s, const char *code)
 {
     ml_buf_consume(&noted, ml_buf_len(&noted));
     spawn(s, code);
-    turn_until("end ", 5);
+    turn_until("end ", 40);
     CHECK(!guard_fired);
 }
 

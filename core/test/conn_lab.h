@@ -152,12 +152,24 @@ static void lab_done(void *ctx, struct ml_exchange *ex)
 
 /* ---- the server ---- */
 
+/* The kernel holds some hundred KiB between a client and its connection, whatever it would like to.
+ */
+static void lab_small_buffers(int fd)
+{
+    int len = 64 << 10;
+
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &len, sizeof len) != 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &len, sizeof len) != 0)
+        abort();
+}
+
 static void lab_listen(void)
 {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof a;
 
     lab.fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    lab_small_buffers(lab.fd); /* which its connections inherit */
     if (lab.fd < 0 || bind(lab.fd, (struct sockaddr *)&a, len) != 0 || listen(lab.fd, 64) != 0 ||
         getsockname(lab.fd, (struct sockaddr *)&a, &len) != 0)
         abort();
@@ -221,6 +233,7 @@ UNUSED static void client_open(struct client *c)
                             .sin_port = htons((uint16_t)lab.port)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+    lab_small_buffers(fd);
     if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a) != 0 ||
         fcntl(fd, F_SETFL, O_NONBLOCK) != 0)
         abort();

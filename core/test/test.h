@@ -1,9 +1,11 @@
-/* test.h - the smallest test runner: TEST(name) { CHECK(...); }, then TEST_MAIN.
+/* test.h - the smallest test runner: TEST(name) { CHECK(...); }.
  *
- * Each program prints "ok name" or "not ok name" lines and, last, "N passed, N failed". */
+ * Each program prints "ok name" or "not ok name" lines and, last, "N passed, N failed".  A test
+ * that hangs ends the program and is named. */
 #ifndef ML_TEST_H
 #define ML_TEST_H
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,12 +58,31 @@ __attribute__((unused)) static void test_cliff_free(char *copy, size_t len)
     munmap(copy + len - room, room + page);
 }
 
+enum { TEST_LIMIT_S = 60 }; /* many times what the slowest one takes on a busy machine */
+
+static const char *test_name;
+
+static void test_hangs(int signal)
+{
+    const char *const parts[] = {"not ok ", test_name, ": it hangs\n"};
+
+    (void)signal;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (write(STDOUT_FILENO, parts[i], strlen(parts[i])) < 0)
+            break;
+    _exit(1);
+}
+
 int main(void)
 {
     int passed = 0, failed = 0;
 
+    setvbuf(stdout, NULL, _IOLBF, 0); /* a crash loses no line, a forked child repeats none */
+    signal(SIGALRM, test_hangs);
     for (struct test *t = test_first; t != NULL; t = t->next) {
         test_bad = 0;
+        test_name = t->name;
+        alarm(TEST_LIMIT_S);
         t->run();
         printf("%s %s\n", test_bad ? "not ok" : "ok", t->name);
         test_bad ? failed++ : passed++;

@@ -197,7 +197,7 @@ static void open_http(void)
 static void close_http(void)
 {
     site_close(site);
-    ml_loop_turn(loop);
+    turn_until(NULL, 0); /* releases; nothing may be left that would end a wait */
     ev_io_stop(ml_loop_ev(loop), &server.io);
     close(server.io.fd);
     while (server.peers != NULL) {

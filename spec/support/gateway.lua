@@ -16,6 +16,7 @@ local M = {}
 local Gateway = {}
 Gateway.__index = Gateway
 local running = {}
+math.randomseed(posix.unistd.getpid())
 
 M.binary = os.getenv("MOONLATCH") or "build/moonlatch"
 
@@ -30,12 +31,23 @@ function M.eventually(test, what, limit_s)
   error("did not happen in time: " .. (what or "condition"), 2)
 end
 
---- A port of 127.0.0.1 that nobody listened on a moment ago.
+local reserved = {}
+
+--- A port of 127.0.0.1 that is free and stays this process's own, also beside other specs: who holds
+-- the UDP port of the same number may use it.  It is none that the kernel gives to outgoing connections.
 function M.free_port()
-  local s = assert(socket.bind("127.0.0.1", 0))
-  local _, port = s:getsockname()
-  s:close()
-  return tonumber(port)
+  for _ = 1, 1000 do
+    local port = math.random(15000, 32000)
+    local claim, probe = socket.udp(), nil
+    if claim:setsockname("127.0.0.1", port) then probe = socket.bind("127.0.0.1", port) end
+    if probe then
+      probe:close()
+      reserved[#reserved + 1] = claim
+      return port
+    end
+    claim:close()
+  end
+  error("no port is free")
 end
 
 function M.write(path, text)

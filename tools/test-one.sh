@@ -1,0 +1,34 @@
+#!/bin/sh
+# One test for test.sh: test-one.sh BUILD RESULTS TEST, where TEST is a program of the build folder or
+# a spec.  Says in one line what came of it, with what it printed when it failed, and leaves the numbers in
+# the folder RESULTS.
+set -u
+build=$1
+results=$2
+test=$3
+limit_s=300
+name=$(echo "$test" | tr / .)
+log=$results/$name.log
+
+case $test in
+*_spec.lua) # busted's own start script names another Lua; its TAP output is counted
+    MOONLATCH=$build/moonlatch timeout -k 10 "$limit_s" \
+        luajit "$(command -v busted)" --ignore-lua -o TAP "$test" >"$log" 2>&1 </dev/null
+    ;;
+*) timeout -k 10 "$limit_s" "$build/$test" >"$log" 2>&1 </dev/null ;;
+esac
+code=$?
+
+# An end without a failed test that is no success, a crash for one, counts as one more failure, and so
+# does a test program without a test.
+ok=$(grep -c '^ok ' "$log")
+bad=$(grep -c '^not ok ' "$log")
+if [ "$bad" = 0 ] && { [ "$code" != 0 ] || [ "$ok" = 0 ]; }; then
+    bad=1
+    echo "not ok: $test ended with code $code" >>"$log"
+fi
+echo "$ok $bad" >"$results/$name.sum"
+line=$(printf '%-38s %4d passed %3d failed' "$test" "$ok" "$bad")
+[ "$bad" = 0 ] || line="$line
+$(grep -v "^ok " "$log")"
+printf '%s\n' "$line"
