@@ -109,7 +109,7 @@ local function only_moonlatch(name, routes)
   return { moonlatch = function(port) return moonlatch(name, port, routes) end }
 end
 
-local upload = write("upload.lua", [[wrk.method = "POST" wrk.headers["Expect"] = nil wrk.body = ("x"):rep(10 * 1024 * 1024)]])
+local upload = write("upload.lua", [[wrk.method = "POST" wrk.body = ("x"):rep(10 * 1024 * 1024)]])
 local to_b = 'gw.route("* /*rest", { to = "b" })'
 
 -- name, peers, path, connections, more of wrk's arguments, what is counted
