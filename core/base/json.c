@@ -98,6 +98,14 @@ static char *put_ascii(char *o, unsigned char c)
     return o;
 }
 
+/* U+2028 and U+2029 end lines for some readers, U+202A to U+202E and U+2066 to U+2069 turn the text
+ * around: a log has to look like what it says.  p is a whole sequence. */
+static bool misleads(const unsigned char *p)
+{
+    return p[0] == 0xe2 && ((p[1] == 0x80 && p[2] >= 0xa8 && p[2] <= 0xae) ||
+                            (p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9));
+}
+
 /* Writes one character that is not plain; *used is what it took of the input. */
 static char *put_special(char *o, const unsigned char *p, size_t len, size_t *used)
 {
@@ -111,6 +119,8 @@ static char *put_special(char *o, const unsigned char *p, size_t len, size_t *us
         return put_unicode(o, 0xfffd);
     if (p[0] == 0xc2 && p[1] < 0xa0) /* U+0080 to U+009F */
         return put_unicode(o, p[1]);
+    if (misleads(p))
+        return put_unicode(o, 0x2000u | (p[1] & 0x3fu) << 6 | (p[2] & 0x3fu));
     memcpy(o, p, *used);
     return o + *used;
 }
