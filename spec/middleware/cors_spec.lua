@@ -13,7 +13,7 @@ describe("cors", function()
 
   setup(function()
     g = policy.start {
-      all = [[ { "cors", origins = { "https://a.example", "http://b.example:8080", "https://*.clinic.example",
+      use = [[ { "cors", origins = { "https://a.example", "http://b.example:8080", "https://*.clinic.example",
                  "http://localhost:*" }, credentials = true, max_age = 600, private_network = true } ]],
       up = [[ return gw.response(200, "up", { ["Access-Control-Allow-Origin"] = "*", Vary = req.args.vary,
                 ["Access-Control-Allow-Credentials"] = "true", ["Access-Control-Expose-Headers"] = "X-Up" }) ]],
@@ -116,13 +116,14 @@ describe("cors", function()
   end)
 
   it("has its fields on every error: no route, no server, a script that fails", function()
+    local g2 = policy.start { all = [[ { "cors", origins = { "https://a.example" }, credentials = true } ]] }
     for path, status in pairs { ["/nowhere"] = 404, ["/p/dead"] = 503, ["/p/boom"] = 500 } do
-      local res = g:ask("GET " .. path, origin "https://a.example")
+      local res = g2:ask("GET " .. path, origin "https://a.example")
       assert.equal(status, res.status)
       assert.equal("https://a.example", res.headers["access-control-allow-origin"])
       assert.equal("true", res.headers["access-control-allow-credentials"])
       assert.equal("Origin", res.headers.vary)
-      assert.is_nil(g:ask("GET " .. path, origin "https://evil.example").headers["access-control-allow-origin"])
+      assert.is_nil(g2:ask("GET " .. path, origin "https://evil.example").headers["access-control-allow-origin"])
     end
   end)
 
