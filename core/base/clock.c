@@ -94,6 +94,11 @@ double ml_clock_mono_s(void)
     return (double)source->mono_ns(source->ctx) / 1e9;
 }
 
+uint64_t ml_clock_mono_ns(void)
+{
+    return source->mono_ns(source->ctx);
+}
+
 uint64_t ml_clock_mono_ms(void)
 {
     return source->mono_ns(source->ctx) / 1000000u;

@@ -20,6 +20,7 @@ struct ml_clock_source {
 void ml_clock_set_source(const struct ml_clock_source *source);
 
 double ml_clock_mono_s(void);
+uint64_t ml_clock_mono_ns(void);
 uint64_t ml_clock_mono_ms(void);
 double ml_clock_wall_s(void);
 

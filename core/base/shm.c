@@ -1,4 +1,5 @@
-/* shm.c - one mapping: workers, servers, the in-flight counts of each worker, the shared dicts.
+/* shm.c - one mapping: workers, servers, the in-flight counts of each worker, the shared dicts, the
+ * counters of limits.
  *
  * The truth about requests in flight is held by the rows, one per worker, which only that worker
  * writes; a server's in_flight is their sum, kept beside them because least_conn reads it for each
@@ -12,6 +13,7 @@
  * Pages that nobody uses are never touched and cost nothing. */
 #include "base/shm.h"
 
+#include "base/limiter.h"
 #include "base/shdict.h"
 
 #include <assert.h>
@@ -22,6 +24,7 @@
 
 enum {
     DICT_BYTES = 32 << 20,
+    LIMITER_BYTES = 8 << 20,
     MARK_BITS = 13,
     SETTLE_TRIES = 10000,
     YIELDS_MAX = 1000,
@@ -50,6 +53,7 @@ struct gateway {
 struct ml_shm {
     size_t len;
     struct ml_shdict_region *dicts;
+    struct ml_limiter_region *limiter;
     _Alignas(64) _Atomic uint32_t settling; /* 1 + server, or 0 */
     struct ml_shm_worker workers[ML_SHM_WORKERS_MAX];
     struct ml_shm_server servers[ML_SHM_SERVERS_MAX];
@@ -64,20 +68,33 @@ static void die(const char *what)
     abort();
 }
 
+/* Rounded up to whole pages. */
+static size_t pages(size_t wanted, size_t otherwise, size_t least)
+{
+    size_t len = wanted > 0 ? wanted : otherwise;
+
+    return ((len > least ? len : least) + 4095) & ~(size_t)4095;
+}
+
 struct ml_shm *ml_shm_new(size_t dict_bytes)
 {
-    size_t dicts_at = (sizeof(struct ml_shm) + 4095) & ~(size_t)4095;
-    size_t dict_len = dict_bytes > 0 ? dict_bytes : DICT_BYTES, len;
+    return ml_shm_new_with(dict_bytes, 0);
+}
+
+struct ml_shm *ml_shm_new_with(size_t dict_bytes, size_t limiter_bytes)
+{
+    size_t limiter_at = pages(sizeof(struct ml_shm), 0, 0);
+    size_t limiter_len = pages(limiter_bytes, LIMITER_BYTES, ML_LIMITER_BYTES_MIN);
+    size_t dict_len = pages(dict_bytes, DICT_BYTES, ML_SHDICT_BYTES_MIN);
+    size_t dicts_at = limiter_at + limiter_len, len = dicts_at + dict_len;
     struct ml_shm *shm;
 
-    if (dict_len < ML_SHDICT_BYTES_MIN)
-        dict_len = ML_SHDICT_BYTES_MIN;
-    len = dicts_at + dict_len;
     shm =
         mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (shm == MAP_FAILED)
         die("shared memory");
     shm->len = len;
+    shm->limiter = ml_limiter_init((char *)shm + limiter_at, limiter_len);
     shm->dicts = ml_shdict_init((char *)shm + dicts_at, dict_len);
     return shm;
 }
@@ -98,6 +115,11 @@ struct ml_shm_worker *ml_shm_worker(struct ml_shm *shm, unsigned index)
 struct ml_shdict_region *ml_shm_dicts(struct ml_shm *shm)
 {
     return shm->dicts;
+}
+
+struct ml_limiter_region *ml_shm_limiter(struct ml_shm *shm)
+{
+    return shm->limiter;
 }
 
 /* FNV-1a, 64 bits: group and address come from the site's own files, so nobody aims at collisions,

@@ -60,10 +60,13 @@ struct ml_shm_gateway { /* what the supervisor knows; all texts end with NUL */
 };
 
 struct ml_shm;
-struct ml_shdict_region; /* base/shdict.h */
+struct ml_shdict_region;  /* base/shdict.h */
+struct ml_limiter_region; /* base/limiter.h */
 
 /* Maps the segment; dict_bytes of it (0: 32 MiB) hold the shared dicts.  Aborts when it cannot. */
 struct ml_shm *ml_shm_new(size_t dict_bytes);
+/* The same; limiter_bytes (0: 8 MiB) hold the counters of limits. */
+struct ml_shm *ml_shm_new_with(size_t dict_bytes, size_t limiter_bytes);
 void ml_shm_free(struct ml_shm **shm);
 
 struct ml_shm_worker *ml_shm_worker(struct ml_shm *shm, unsigned index);
@@ -78,6 +81,7 @@ void ml_shm_server_begin(struct ml_shm *shm, struct ml_shm_server *s, unsigned w
 void ml_shm_server_end(struct ml_shm *shm, struct ml_shm_server *s, unsigned worker);
 void ml_shm_worker_died(struct ml_shm *shm, unsigned worker);
 struct ml_shdict_region *ml_shm_dicts(struct ml_shm *shm);
+struct ml_limiter_region *ml_shm_limiter(struct ml_shm *shm);
 
 /* Puts as much of s into out as fits before a NUL. */
 void ml_shm_text(char *out, size_t cap, struct ml_str s);

@@ -13,6 +13,7 @@ static void pack_settings(struct ml_buf *out, const struct ml_settings *s)
     ml_pack_double(out, s->shutdown_timeout);
     ml_pack_double(out, s->heartbeat_timeout);
     ml_pack_u64(out, s->shared_memory);
+    ml_pack_u64(out, s->limiter_memory);
     ml_pack_str(out, s->user);
     ml_pack_str(out, s->access_log);
     ml_pack_str(out, s->error_log);
@@ -59,6 +60,7 @@ static void unpack_settings(struct ml_unpack *in, struct ml_arena *arena, struct
     s->shutdown_timeout = unpack_time_s(in);
     s->heartbeat_timeout = unpack_time_s(in);
     s->shared_memory = ml_unpack_u64(in);
+    s->limiter_memory = ml_unpack_u64(in);
     s->user = unpack_text(in, arena);
     s->access_log = unpack_text(in, arena);
     s->error_log = unpack_text(in, arena);
@@ -123,4 +125,8 @@ void ml_summary_restart_notes(const struct ml_settings *started, const struct ml
         ml_buf_printf(notes,
                       "shared_memory = %" PRIu64 " needs a restart (started with %" PRIu64 ")\n",
                       now->shared_memory, started->shared_memory);
+    if (started->limiter_memory != now->limiter_memory)
+        ml_buf_printf(notes,
+                      "limiter_memory = %" PRIu64 " needs a restart (started with %" PRIu64 ")\n",
+                      now->limiter_memory, started->limiter_memory);
 }

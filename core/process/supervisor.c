@@ -392,7 +392,8 @@ static void on_first_stage(void *ctx, struct ml_stage_result *first)
         refuse(s, ML_EXIT_SITE, first->error);
         return;
     }
-    s->shm = ml_shm_new(first->summary->settings.shared_memory);
+    s->shm = ml_shm_new_with(first->summary->settings.shared_memory,
+                             first->summary->settings.limiter_memory);
     if (open_all(s, first, &why))
         start_workers(s);
     else

@@ -102,6 +102,7 @@ static int set_settings(lua_State *L)
     s->script_memory = (uint64_t)number_field(L, "script_memory", (double)s->script_memory);
     s->heartbeat_timeout = number_field(L, "heartbeat_timeout", s->heartbeat_timeout);
     s->shared_memory = (uint64_t)number_field(L, "shared_memory", (double)s->shared_memory);
+    s->limiter_memory = (uint64_t)number_field(L, "limiter_memory", (double)s->limiter_memory);
     s->poll_interval = number_field(L, "poll_interval", s->poll_interval);
     s->user = text_field(L, site->arena, "user", s->user);
     s->access_log = text_field(L, site->arena, "access_log", s->access_log);

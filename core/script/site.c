@@ -13,6 +13,7 @@ struct ml_site *ml_site_new(void)
         .script_memory = (uint64_t)128 << 20,
         .heartbeat_timeout = 10,
         .shared_memory = (uint64_t)32 << 20,
+        .limiter_memory = (uint64_t)8 << 20,
         .user = ML_STR(""),
         .access_log = ML_STR(""),
         .error_log = ML_STR(""),

@@ -19,6 +19,7 @@ struct ml_settings { /* gw.settings{}; [default]; S: counts at start only, a cha
     uint64_t script_memory;      /* [128 MiB] bytes per VM */
     double heartbeat_timeout;    /* [10] seconds a worker may be stuck before it is killed */
     uint64_t shared_memory;      /* S [32 MiB] for gw.shared */
+    uint64_t limiter_memory;     /* S [8 MiB] for the counters of limits */
     struct ml_str user;          /* S [""] run workers as this user */
     struct ml_str access_log;    /* [""] "" or "-": stdout; "off"; else a file */
     struct ml_str error_log;     /* ["" : stderr] */

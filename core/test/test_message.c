@@ -249,10 +249,12 @@ TEST(settings_that_count_at_the_start_are_named)
     b.workers = 4;
     b.user = ML_STR("www");
     b.shared_memory = 2;
+    b.limiter_memory = 3;
     ml_summary_restart_notes(&a, &b, &notes);
     CHECK(ml_str_eq(ml_buf_str(&notes),
                     ML_STR("workers = 4 needs a restart (started with 2)\n"
                            "user = \"www\" needs a restart (started with \"\")\n"
-                           "shared_memory = 2 needs a restart (started with 1)\n")));
+                           "shared_memory = 2 needs a restart (started with 1)\n"
+                           "limiter_memory = 3 needs a restart (started with 0)\n")));
     ml_buf_release(&notes);
 }

@@ -21,6 +21,7 @@ M.settings = {
   script_memory = { "size", optional = true, min = 4 * 1024 * 1024, unit = "bytes" },
   heartbeat_timeout = { "seconds", optional = true, min = 1, unit = "seconds" },
   shared_memory = { "size", optional = true, min = 1024 * 1024, unit = "bytes" },
+  limiter_memory = { "size", optional = true, min = 64 * 1024, unit = "bytes" },
   user = text,
   access_log = text,
   error_log = text,
