@@ -188,6 +188,21 @@ static enum ml_err fill_target(struct ml_exchange *ex, const struct ml_listener_
     return fill_host(ex, &target);
 }
 
+/* What a trusted proxy says of its client's connection; the last word is that of the nearest one. */
+static void fill_scheme(struct ml_request *req)
+{
+    const struct ml_field *f = ml_headers_get(&req->headers, ML_H_X_FORWARDED_PROTO);
+    struct ml_str rest, element = ML_STR_NONE;
+
+    for (; f != NULL; f = ml_headers_next(&req->headers, f))
+        for (rest = f->value; ml_list_next(&rest, &element);)
+            ;
+    if (ml_str_ieq(element, ML_STR("https")))
+        req->scheme = ML_STR("https");
+    else if (ml_str_ieq(element, ML_STR("http")))
+        req->scheme = ML_STR("http");
+}
+
 static void fill_client(struct ml_conn *c, struct ml_exchange *ex)
 {
     const struct ml_listener_conf *conf = ex->server_conf;
@@ -198,6 +213,7 @@ static void fill_client(struct ml_conn *c, struct ml_exchange *ex)
     ex->req.trusted = ml_address_within(conf->trusted, conf->trusted_count, &c->peer);
     if (!ex->req.trusted)
         return;
+    fill_scheme(&ex->req);
     client = ml_address_client(&ex->req.headers, conf->trusted, conf->trusted_count, &c->peer);
     ex->req.ip = address_text(ex->arena, &client);
 }
