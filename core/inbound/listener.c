@@ -5,20 +5,25 @@
  * until its last connection has ended. */
 #include "inbound/listener.h"
 
+#include "base/log_event.h"
 #include "inbound/conn.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { ACCEPT_BATCH = 64 };
 static const double BACK_OFF_S = 0.1;
+static const double REPORT_S = 10; /* a flood of clients is no flood of log lines */
 
 struct ml_listener {
     struct ml_port port; /* first: empty() gets its address */
     struct ml_listener *next, **link;
     ev_io watcher;
     struct ml_timer rest; /* until accepting goes on */
+    uint64_t refused;     /* clients since the last report */
+    double next_report_s; /* no line in the log before then */
     bool stopped, freed;
 };
 
@@ -38,6 +43,21 @@ void ml_listener_defaults(struct ml_listener_conf *conf)
 }
 
 /* ---- accepting ---- */
+
+/* Somebody was not served: says so in the log, but not for each of them. */
+static void report(struct ml_listener *l, const char *why)
+{
+    double now_s = ml_loop_now_s(l->port.in->loop);
+
+    l->refused++;
+    if (now_s < l->next_report_s)
+        return;
+    ml_log_event(ML_LOG_WARN, "clients are not accepted", ML_KV("host", l->port.conf->host),
+                 ML_KV("port", l->port.conf->port), ML_KV("error", why),
+                 ML_KV("connections", l->port.in->connections), ML_KV("times", l->refused));
+    l->refused = 0;
+    l->next_report_s = now_s + REPORT_S;
+}
 
 /* Says 503 as far as that goes without waiting. */
 static void turn_away(int fd)
@@ -65,6 +85,7 @@ static void take_in(struct ml_listener *l, int fd, const struct ml_addr *addr)
 
     if (in->connections >= l->port.conf->connections_max) {
         turn_away(fd);
+        report(l, "limits.connections is reached");
         return;
     }
     stream = ml_stream_new(in->loop, fd);
@@ -100,6 +121,7 @@ static void on_client(struct ev_loop *ev, ev_io *w, int events)
         } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
             return;
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            report(l, strerror(errno));
             back_off(l);
             return;
         } /* else that client is gone already (accept(2)): the next one */
