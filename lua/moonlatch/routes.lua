@@ -26,7 +26,7 @@ local group_options = { host = route_options.host }
 
 function Routes.new(loader)
   local root = { prefix = "", middlewares = {} }
-  return setmetatable({ loader = loader, root = root, scope = root, list = {} }, Routes)
+  return setmetatable({ loader = loader, root = root, scope = root, scopes = {}, list = {} }, Routes)
 end
 
 -- The list part of a table, and the rest.
@@ -74,6 +74,7 @@ function Routes:group(prefix, opts, body)
   local outer = self.scope
   self.scope = { prefix = outer.prefix .. prefix, middlewares = {}, outer = outer,
                  host = conf.host or outer.host }
+  self.scopes[#self.scopes + 1] = self.scope
   append(self.scope.middlewares, list, line)
   local ok, problem = pcall(body)
   self.scope = outer
@@ -85,6 +86,9 @@ local function methods_of(text, line)
   for method in (text .. "|"):gmatch("([^|]*)|") do
     if method ~= "*" and not method:find("^[%w!#$%%&'*+.^_`~-]+$") then
       where.fail(('gw.route: "%s" is no method'):format(method), line)
+    elseif method:find("%l") then -- RFC 9110 section 9.1: another method than the one in capitals
+      where.fail(('gw.route: the method "%s" is written in capitals: "%s"'):format(method,
+                 method:upper()), line)
     end
     methods[#methods + 1] = method
   end
@@ -210,6 +214,7 @@ function Routes:link(upstreams)
     self:resolve(route.middlewares, steps)
     add(route, chain.link(steps, handler_of(route, upstreams)), by_index)
   end
+  for _, scope in ipairs(self.scopes) do self:steps_of(scope) end -- also of groups without routes
   core.chain(nil, chain.link(self:steps_of(self.root), handler.unmatched))
 end
 

@@ -44,8 +44,8 @@ describe("options", function()
 
   it("says which type is wanted and which was given", function()
     refused({ a = { "integer" } }, { a = "x" }, 'option "a" must be an integer, not string')
-    refused({ a = { "string", "function" } }, { a = 1 }, 'option "a" must be a string or function, not number')
-    refused({ a = { "seconds" } }, { a = -1 }, 'option "a" must be a number of seconds, not number')
+    refused({ a = { "string", "function" } }, { a = 1 }, 'option "a" must be a string or function, not 1')
+    refused({ a = { "seconds" } }, { a = -1 }, 'option "a" must be a number of seconds, not -1')
     refused({ a = { "string" } }, 7, "options must be a table")
   end)
 
@@ -83,7 +83,7 @@ describe("options", function()
 
   it("checks and converts each element of a list", function()
     refused({ a = { "list", of = "string" } }, { a = { "x", 2 } },
-            'option "a" element 2 must be a string, not number')
+            'option "a" element 2 must be a string, not 2')
     local given = { "80", 81 }
     assert.same({ a = { 80, 81 } }, options.check({ a = { "list", of = "port" } }, { a = given }))
     assert.same({ "80", 81 }, given)

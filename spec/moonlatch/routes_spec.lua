@@ -49,9 +49,10 @@ describe("routes of a site", function()
       ['"GET /a", {}'] = "exactly one of to= and respond= is needed",
       ['"GET /a", { to = "x", respond = print }'] = "exactly one of to= and respond= is needed",
       ['"GET /a", { too = "x" }'] = 'unknown option "too" (did you mean "to"?)',
-      ['"GET /a", { to = 3 }'] = 'option "to" must be a string, not number',
+      ['"GET /a", { to = 3 }'] = 'option "to" must be a string, not 3',
       ['"G(T /a", { to = "x" }'] = '"G(T" is no method',
       ['"GET| /a", { to = "x" }'] = '"" is no method',
+      ['"GET|post /a", { to = "x" }'] = 'the method "post" is written in capitals: "POST"',
       ['"GET /a", { to = "x", header = { "X-A" } }'] = 'conditions are written { name = "value" } or { name = true }',
       ['"GET /a", { to = "x", query = { a = 3 } }'] =
         'the condition on "a" must be a string, or true for "is there"',
@@ -124,6 +125,8 @@ describe("routes of a site", function()
       fails('gateway.lua:1: gw.group: the prefix must be "" or begin and not end with "/"',
             ('gw.group(%q, function() end)'):format(bad))
     end
+    fails('gateway.lua:1: unknown middleware "nope": neither middleware/nope.lua in the site nor shipped',
+          'gw.group("/a", { "nope" }, function() end)')
     fails('gateway.lua:1: gw.group: unknown option "hots" (did you mean "host"?)',
           'gw.group("/a", { hots = "x" }, function() end)')
     fails("gateway.lua:1: gw.group(prefix, { middlewares and options }, function() ... end)", 'gw.group("/a", {})')
