@@ -72,29 +72,31 @@ void ml_pool_drop(struct ml_pool *pool)
     ml_timer_drop(&pool->timer);
 }
 
-struct ml_link *ml_pool_take(struct ml_pool *pool)
+struct ml_link *ml_pool_take(struct ml_pool *pool, uint64_t peer)
 {
     double now_s = ml_loop_now_s(pool->loop);
+    struct ml_link *link, *older;
 
-    while (pool->newest != NULL) {
-        struct ml_link *link = pool->newest;
-
-        if (link->expire_s > now_s) {
+    for (link = pool->newest; link != NULL; link = older) {
+        older = link->older;
+        if (link->expire_s <= now_s) {
+            evict(link);
+        } else if (link->peer == peer) {
             unlist(link);
             return link;
         }
-        evict(link);
     }
     return NULL;
 }
 
-struct ml_link *ml_pool_adopt(struct ml_pool *pool, struct ml_stream **stream)
+struct ml_link *ml_pool_adopt(struct ml_pool *pool, struct ml_stream **stream, uint64_t peer)
 {
     struct ml_link *link = calloc(1, sizeof *link);
 
     if (link == NULL)
         abort();
     link->pool = pool;
+    link->peer = peer;
     link->stream = *stream;
     *stream = NULL;
     return link;

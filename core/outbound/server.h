@@ -11,18 +11,18 @@
 
 struct ml_upstream;
 
-struct ml_outbound { /* what the servers of a worker have in common */
-    struct ml_loop *loop;         /* borrowed, like the next two */
+struct ml_outbound {      /* what the servers of a worker have in common */
+    struct ml_loop *loop; /* borrowed, like the next two */
     struct ml_resolver *resolver;
-    struct ml_shm *shm;           /* NULL: this process is alone (tests) */
+    struct ml_shm *shm; /* NULL: this process is alone (tests) */
     unsigned worker;
-    struct ml_server *servers;    /* owned */
-    struct ml_upstream *spare;    /* requests that ended, for use again; upstream.c */
+    struct ml_server *servers; /* owned */
+    struct ml_upstream *spare; /* requests that ended, for use again; upstream.c */
     unsigned spare_count;
-    uint64_t random;              /* state of a xorshift generator */
+    uint64_t random; /* state of a xorshift generator */
 };
 
-struct ml_server_url { /* parts of a URL, pointing into it */
+struct ml_server_url {       /* parts of a URL, pointing into it */
     struct ml_str host;      /* name, literal without brackets, or "unix:/path" */
     struct ml_str authority; /* for Host: host[:port] as written; "localhost" for unix */
     struct ml_str prefix;    /* "" or "/a/b" */
@@ -31,6 +31,8 @@ struct ml_server_url { /* parts of a URL, pointing into it */
 /* NULL, or what is wrong. */
 const char *ml_server_url_parse(struct ml_str text, struct ml_server_url *out);
 
+enum { ML_AVOIDED_MAX = 4 };
+
 struct ml_server {
     struct ml_outbound *o; /* borrowed */
     struct ml_server *next;
@@ -38,7 +40,12 @@ struct ml_server {
     struct ml_str group, text; /* owned, one allocation; text is the URL */
     struct ml_server_url url;  /* points into text */
     struct ml_name *name;      /* owned */
-    unsigned next_addr;        /* names with several addresses take turns */
+    unsigned next_addr;        /* the addresses of its name take turns */
+    struct {
+        uint64_t key;   /* of an address that did not let us connect: */
+        double until_s; /* its turns are skipped until then */
+    } avoided[ML_AVOIDED_MAX];
+    unsigned next_avoided;
     struct ml_pool pool;
     struct ml_shm_server *state; /* shared, or own when the slots are used up */
     struct ml_shm_server own;

@@ -14,15 +14,53 @@ static bool stale(struct ml_upstream *u)
     return ml_stream_read(u->link->stream, &u->link->in, 1, NULL) != ML_AGAIN;
 }
 
-static void take_idle(struct ml_upstream *u)
+static void take_idle(struct ml_upstream *u, uint64_t peer)
 {
-    do {
-        u->link = ml_pool_take(&u->server->pool);
-        if (u->link != NULL && !stale(u))
-            return;
-        if (u->link != NULL)
-            ml_pool_close(&u->link);
-    } while (u->server->pool.idle > 0);
+    while ((u->link = ml_pool_take(&u->server->pool, peer)) != NULL && stale(u))
+        ml_pool_close(&u->link);
+}
+
+/* ---- addresses: each of a name is a server of its own, which has its turns and may be down ----
+ */
+
+static void avoid(struct ml_upstream *u, uint64_t key)
+{
+    struct ml_server *s = u->server;
+    unsigned i = s->next_avoided++ % ML_AVOIDED_MAX;
+
+    s->avoided[i].key = key;
+    s->avoided[i].until_s = upstream_now_s(u) + u->group->conf.fail_timeout;
+}
+
+static bool avoided(const struct ml_upstream *u, uint64_t key)
+{
+    for (unsigned i = 0; i < ML_AVOIDED_MAX; i++)
+        if (u->server->avoided[i].key == key && u->server->avoided[i].until_s > upstream_now_s(u))
+            return true;
+    return false;
+}
+
+/* Whose turn it is; an address to be avoided only when all are. */
+static unsigned choose_addr(struct ml_upstream *u, const struct ml_addr *addrs, unsigned count)
+{
+    unsigned first = u->server->next_addr++;
+
+    for (unsigned i = 0; count > 1 && i < count; i++)
+        if (!avoided(u, addrs[(first + i) % count].key))
+            return first + i;
+    return first;
+}
+
+/* Chooses the address, and takes an idle connection to it. */
+static void choose_link(struct ml_upstream *u)
+{
+    const struct ml_addr *addrs;
+    enum ml_err err;
+    unsigned count = ml_name_addresses(u->server->name, &addrs, &err);
+
+    u->addr_first = choose_addr(u, addrs, count);
+    if (!u->fresh && count > 0)
+        take_idle(u, addrs[u->addr_first % count].key);
 }
 
 enum next ml_upstream_connect_pick(struct ml_upstream *u)
@@ -38,8 +76,7 @@ enum next ml_upstream_connect_pick(struct ml_upstream *u)
     ml_server_begin(u->server);
     ex->notes.server = ml_arena_dup(ex->arena, u->server->text);
     ex->notes.tries++;
-    if (!u->fresh)
-        take_idle(u);
+    choose_link(u);
     if (u->link == NULL) {
         u->state = RESOLVE;
         return MORE;
@@ -60,12 +97,13 @@ static enum next connect_next(struct ml_upstream *u, const struct ml_addr *addrs
     struct ml_stream *stream;
 
     while (u->addrs_tried < count && u->addrs_tried < ADDRS_MAX) {
-        if (u->addrs_tried++ == 0)
-            u->addr_first = u->server->next_addr++;
-        if (ml_stream_connect(u->o->loop, &addrs[(u->addr_first + u->addrs_tried - 1) % count],
-                              &stream) != ML_OK)
+        const struct ml_addr *addr = &addrs[(u->addr_first + u->addrs_tried++) % count];
+
+        if (ml_stream_connect(u->o->loop, addr, &stream) != ML_OK) {
+            avoid(u, addr->key);
             continue;
-        u->link = ml_pool_adopt(&u->server->pool, &stream);
+        }
+        u->link = ml_pool_adopt(&u->server->pool, &stream, addr->key);
         ml_stream_listen_to(u->link->stream, u->ready, u);
         ml_upstream_try_arm(u, timeout_s(u));
         u->blocked = true;
@@ -104,6 +142,7 @@ enum next ml_upstream_connect_step(struct ml_upstream *u)
         return WAIT;
     }
     if (err != ML_OK) { /* the next address, if there is one */
+        avoid(u, u->link->peer);
         ml_upstream_try_drop_link(u);
         u->state = RESOLVE;
         return MORE;
@@ -117,6 +156,8 @@ void ml_upstream_connect_late(struct ml_upstream *u)
 {
     bool over = u->total_due_s > 0 && upstream_now_s(u) >= u->total_due_s;
 
+    if (u->link != NULL)
+        avoid(u, u->link->peer);
     ml_upstream_try_drop_link(u);
     if (u->state == RESOLVE) {
         ml_upstream_try_failed(u, over ? ML_UP_TIMEOUT : ML_UP_RESOLVE);

@@ -42,7 +42,7 @@ static struct ml_link *connect_one(void)
     s = ml_stream_new(loop, fd[0]);
     ml_stream_listen_to(s, busy_ready, &ready);
     peers[peer_count++] = fd[1];
-    return ml_pool_adopt(&pool, &s);
+    return ml_pool_adopt(&pool, &s, 7);
 }
 
 /* Does the peer see its connection closed? */
@@ -58,17 +58,30 @@ TEST(the_newest_idle_connection_is_taken_first)
     begin(8, 60);
     struct ml_link *a = connect_one(), *b = connect_one(), *a_was = a, *b_was = b;
 
-    CHECK(ml_pool_take(&pool) == NULL);
+    CHECK(ml_pool_take(&pool, 7) == NULL);
     ml_pool_give(&a, 0);
     ml_pool_give(&b, 0);
     CHECK(a == NULL && b == NULL && pool.idle == 2);
-    b = ml_pool_take(&pool);
-    a = ml_pool_take(&pool);
+    b = ml_pool_take(&pool, 7);
+    a = ml_pool_take(&pool, 7);
     CHECK(b == b_was && a == a_was && a->served == 1);
-    CHECK(ml_pool_take(&pool) == NULL && pool.idle == 0);
+    CHECK(ml_pool_take(&pool, 7) == NULL && pool.idle == 0);
     ml_pool_close(&a);
     ml_pool_close(&b);
     CHECK(closed(0) && closed(1));
+    finish();
+}
+
+TEST(a_connection_to_another_address_is_not_taken)
+{
+    begin(8, 60);
+    struct ml_link *a = connect_one();
+
+    ml_pool_give(&a, 0);
+    CHECK(ml_pool_take(&pool, 8) == NULL && pool.idle == 1);
+    a = ml_pool_take(&pool, 7);
+    CHECK(a != NULL);
+    ml_pool_close(&a);
     finish();
 }
 
@@ -105,7 +118,7 @@ TEST(an_idle_connection_that_the_peer_closes_is_gone_at_once)
     ml_pool_give(&link, 0);
     shutdown(peers[0], SHUT_RDWR);
     ml_loop_turn(loop);
-    CHECK(pool.idle == 0 && ml_pool_take(&pool) == NULL);
+    CHECK(pool.idle == 0 && ml_pool_take(&pool, 7) == NULL);
     finish();
 }
 
@@ -117,7 +130,7 @@ TEST(an_idle_connection_that_sends_unasked_bytes_is_closed_at_once)
     ml_pool_give(&link, 0);
     CHECK(send(peers[0], "HTTP/1.1 200 OK\r\n", 17, 0) == 17);
     ml_loop_turn(loop);
-    CHECK(pool.idle == 0 && ml_pool_take(&pool) == NULL);
+    CHECK(pool.idle == 0 && ml_pool_take(&pool, 7) == NULL);
     finish();
 }
 
@@ -147,6 +160,6 @@ TEST(a_connection_too_old_is_never_taken)
     ml_pool_give(&link, 0);
     usleep(3000);
     ml_loop_turn(loop); /* a new time; the pool's timer may or may not have fired */
-    CHECK(ml_pool_take(&pool) == NULL);
+    CHECK(ml_pool_take(&pool, 7) == NULL);
     finish();
 }

@@ -7,6 +7,8 @@
  * deferred work, so nobody is called back from inside a call of his own. */
 #include "transport/resolver.h"
 
+#include "base/hash.h"
+
 #include <ares.h>
 #include <arpa/inet.h>
 #include <assert.h>
@@ -305,6 +307,9 @@ static void name_learn(struct ml_name *n, const struct ml_addr *addrs, unsigned 
     ml_loop_bury(n->r->loop, free, n->addrs); /* somebody may look at them in this turn */
     n->addrs = zalloc(count * sizeof *addrs);
     memcpy(n->addrs, addrs, count * sizeof *addrs);
+    for (unsigned i = 0; i < count; i++)
+        n->addrs[i].key = ml_hash_bytes((struct ml_hash_seed){{0, 0}},
+                                        (struct ml_str){(char *)&addrs[i].sa, addrs[i].len});
     n->count = count;
     n->err = ML_OK;
 }

@@ -15,6 +15,7 @@
 #include <sys/un.h>
 
 struct ml_addr { /* where to connect to, or who connected */
+    uint64_t key; /* of resolved ones: the same for equal addresses */
     socklen_t len;
     union {
         struct sockaddr sa;
