@@ -3,10 +3,10 @@ BUILD ?= build
 CMAKE_ARGS ?=
 SECONDS ?= 30
 
-.PHONY: run build configure test unit lint fuzz bench clean packages test-packages
+.PHONY: run build configure test unit lint fuzz bench clean packages run-packages test-packages
 
 ## run: install what is missing, build, start examples/hospital with everything embedded
-run: build
+run: run-packages build
 	@sh tools/run-hospital.sh $(BUILD)/moonlatch
 
 ## build: only the program, $(BUILD)/moonlatch, usable in place
@@ -39,6 +39,8 @@ configure: packages
 
 packages:
 	@sh tools/packages.sh build
+run-packages:
+	@sh tools/packages.sh run
 test-packages:
 	@sh tools/packages.sh test
 

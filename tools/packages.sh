@@ -1,10 +1,11 @@
 #!/bin/sh
-# Installs the Debian packages that are missing for: build | test | bench | fuzz. Needs root or sudo only when
+# Installs the Debian packages that are missing for: build | run | test | bench | fuzz. Needs root or sudo only when
 # something is missing.
 set -eu
 
 build="gcc libc6-dev make cmake ninja-build pkg-config luajit libluajit-5.1-dev libev-dev
        libc-ares-dev lua-cjson-dev"
+run="$build curl"
 test="$build lua-busted lua-check lua-socket lua-posix lua-cjson curl wrk procps git"
 
 fuzz="clang libclang-rt-14-dev"
@@ -12,10 +13,11 @@ bench="$test nginx-light haproxy util-linux"
 
 case "${1:-build}" in
 build) want=$build ;;
+run) want=$run ;;
 test) want=$test ;;
 bench) want=$bench ;;
 fuzz) want=$fuzz ;;
-*) echo "usage: packages.sh build|test|bench|fuzz" >&2; exit 2 ;;
+*) echo "usage: packages.sh build|run|test|bench|fuzz" >&2; exit 2 ;;
 esac
 
 missing=

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Starts examples/hospital and its stand-in services; Ctrl-C or SIGTERM ends both.
-#   run-hospital.sh PROGRAM        PORT (3100) and PORT_OFFSET (0, moves the services) are taken from the environment
+#   run-hospital.sh PROGRAM
+# From the environment: PORT (3100), PORT_OFFSET (0, moves the services too), HOST (127.0.0.1).
 set -u
 program=$(realpath "$1") || exit 2
 cd "$(dirname "$0")/.." || exit 2
@@ -58,7 +59,7 @@ Try in another terminal:
   curl -i $url/api/doctors%2fd1
 
 3. Live reload: a new file, and a second later it answers ("rm $route" undoes it):
-  echo 'require("moonlatch").route("GET /hello", function() return require("moonlatch").response(200, "hello\n") end)' >$route; sleep 1; curl -i $url/hello
+  echo 'require("moonlatch").route("GET /hello", function() return require("moonlatch").response(200, "hello") end)' >$route; sleep 1; curl -i $url/hello
 
 Ctrl-C ends both.
 
