@@ -165,6 +165,12 @@ static void write_head(struct turn *t)
 
 /* ---- how the answer is framed, and what comes after it ---- */
 
+/* Fields behind a body need the chunked coding. */
+static bool has_trailers(const struct turn *t)
+{
+    return t->conf->trailers_pass && ml_buf_len(&t->ex->res.body->trailers) > 0;
+}
+
 /* Decides on framing and length (RFC 9112 section 6). */
 static void choose_framing(struct turn *t)
 {
@@ -179,7 +185,7 @@ static void choose_framing(struct turn *t)
         res->length = res->bytes.len;
         res->has_length = res->status != 304 && !untold;
     } else if (res->body != NULL && !res->has_length && res->body->state == ML_PIPE_EOF &&
-               ml_buf_len(&res->body->trailers) == 0 && !res->no_body) {
+               !has_trailers(t) && !res->no_body) {
         res->length = ml_buf_len(&res->body->buf); /* it was short and is here already */
         res->has_length = true;
     }

@@ -37,7 +37,9 @@ static size_t add_chunks(struct ml_body_out *b, struct ml_buf *out)
         b->taken = true;
     }
     if (b->pipe->state == ML_PIPE_EOF) {
-        ml_buf_append(out, ML_STR("0\r\n\r\n"));
+        ml_buf_append(out, ML_STR("0\r\n"));
+        ml_buf_append(out, ml_buf_str(&b->pipe->trailers)); /* where the listener keeps them */
+        ml_buf_append(out, ML_STR("\r\n"));
         b->closed = true;
     }
     return len;
@@ -159,7 +161,8 @@ static enum ml_err take_chunks(struct ml_body_in *b, struct ml_buf *in)
     while (ml_buf_len(in) > 0) {
         size_t used = 0;
         struct ml_str data = ML_STR_NONE;
-        enum ml_err err = ml_http1_dechunk(&b->chunks, ml_buf_str(in), &used, &data, NULL);
+        enum ml_err err =
+            ml_http1_dechunk(&b->chunks, ml_buf_str(in), &used, &data, &b->pipe->trailers);
 
         if (data.len > 0) {
             ml_buf_append(&b->pipe->buf, data);

@@ -289,11 +289,10 @@ static bool stays(const struct ml_field *f, int status)
     return always_stays(f->id) && (f->id != ML_H_UPGRADE || (status != 101 && status != 426));
 }
 
-void ml_upstream_head_take(struct ml_exchange *ex, struct ml_http1_response *parsed)
+/* Takes out what is for the gateway alone. */
+static void filter(struct ml_headers *h, int status)
 {
-    struct ml_headers *h = &parsed->headers;
     bool named = names_fields(h);
-    struct ml_response *res = &ex->res;
     uint32_t count = 0;
 
     if (named) /* decided before anything moves: the Connection fields are among them */
@@ -301,15 +300,28 @@ void ml_upstream_head_take(struct ml_exchange *ex, struct ml_http1_response *par
             if (!always_stays(h->v[i].id) && ml_http1_hop_by_hop(h, &h->v[i]))
                 h->v[i].id = ML_H_COUNT;
     for (uint32_t i = 0; i < h->count; i++)
-        if (h->v[i].id != ML_H_COUNT && !stays(&h->v[i], parsed->status))
+        if (h->v[i].id != ML_H_COUNT && !stays(&h->v[i], status))
             h->v[count++] = h->v[i];
     h->count = count;
-    *res = (struct ml_response){
+}
+
+void ml_upstream_head_take(struct ml_exchange *ex, struct ml_http1_response *parsed)
+{
+    filter(&parsed->headers, parsed->status);
+    ex->res = (struct ml_response){
         .status = parsed->status,
-        .headers = *h,
+        .headers = parsed->headers,
         .from = ML_FROM_UPSTREAM,
         .has_length = parsed->has_length || parsed->framing == ML_BODY_LENGTH,
         .length = parsed->length,
         .no_body = parsed->framing == ML_BODY_NONE,
     };
+}
+
+void ml_upstream_head_interim(struct ml_exchange *ex, struct ml_http1_response *parsed)
+{
+    if (parsed->status == 100 || ex->wire.interim == NULL)
+        return;
+    filter(&parsed->headers, parsed->status);
+    ex->wire.interim(ex->wire.ctx, ex, parsed->status, &parsed->headers);
 }

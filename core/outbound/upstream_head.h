@@ -31,6 +31,10 @@ void ml_upstream_head_write(struct ml_buf *out, struct ml_exchange *ex,
  * 101.  The fields are moved, not copied. */
 void ml_upstream_head_take(struct ml_exchange *ex, struct ml_http1_response *parsed);
 
+/* Passes an interim response on (RFC 9110 section 15.2), but for 100: the client's wish for that is
+ * answered here, so a server was not asked for it. */
+void ml_upstream_head_interim(struct ml_exchange *ex, struct ml_http1_response *parsed);
+
 /* Is this 101 the answer to the upgrade that was sent (RFC 9110 section 7.8)? */
 bool ml_upstream_head_switched(const struct ml_http1_response *parsed);
 

@@ -211,7 +211,8 @@ static enum next take_head(struct ml_upstream *u, size_t head_len)
         return begin_answer(u, &r, copy, head_len);
     if (++u->interims > INTERIM_MAX)
         return ml_upstream_try_failed(u, ML_UP_PROTOCOL);
-    ml_buf_consume(in, head_len); /* interim: not passed on */
+    ml_upstream_head_interim(u->ex, &r);
+    ml_buf_consume(in, head_len);
     u->scan = (struct ml_http1_scan){0};
     return MORE;
 }

@@ -9,6 +9,7 @@
  * a request to whoever reads LF as a line end. */
 #include "base/buf.h"
 #include "protocol/chars.h"
+#include "protocol/headers.h"
 #include "protocol/http1.h"
 
 enum state {
@@ -144,6 +145,62 @@ static struct ml_str take_data(struct ml_http1_chunks *c, struct ml_str in)
     return run;
 }
 
+/* ---- trailers that may pass ---- */
+
+/* RFC 9110 section 6.5.1: not what frames, routes, authenticates or describes the message.  All
+ * fields that the gateway knows are of that kind, and names with '_' are dropped as everywhere. */
+static bool may_trail(struct ml_str name)
+{
+    static const char *const no[] = {"accept-ranges", "age",     "cache-control", "content-",
+                                     "etag",          "expires", "if-",           "location",
+                                     "pragma",        "proxy-",  "range",         "retry-after",
+                                     "vary",          "warning", "www-",          "x-forwarded-"};
+
+    if (ml_header_id(name) != ML_H_OTHER || memchr(name.p, '_', name.len) != NULL)
+        return false;
+    for (size_t i = 0; i < sizeof no / sizeof *no; i++) {
+        struct ml_str word = ml_str_of(no[i]);
+        bool is_prefix = word.p[word.len - 1] == '-';
+
+        if (name.len >= word.len && (is_prefix || name.len == word.len) &&
+            ml_str_ieq(word, (struct ml_str){name.p, word.len}))
+            return false;
+    }
+    return true;
+}
+
+static struct ml_str trimmed(const char *p, const char *end)
+{
+    while (p < end && (*p == ' ' || *p == '\t'))
+        p++;
+    while (end > p && (end[-1] == ' ' || end[-1] == '\t'))
+        end--;
+    return (struct ml_str){p, (size_t)(end - p)};
+}
+
+/* Leaves of the lines, which are well-formed, those that may pass, in one form. */
+static void keep_safe(struct ml_buf *trailers)
+{
+    struct ml_buf kept = {0};
+    const char *p = trailers->p + trailers->start, *end = p + ml_buf_len(trailers);
+
+    while (p < end) {
+        const char *eol = memchr(p, '\r', (size_t)(end - p));
+        const char *colon = memchr(p, ':', (size_t)(eol - p));
+        struct ml_str name = {p, (size_t)(colon - p)};
+
+        if (may_trail(name)) {
+            ml_buf_append(&kept, name);
+            ml_buf_append(&kept, ML_STR(": "));
+            ml_buf_append(&kept, trimmed(colon + 1, eol));
+            ml_buf_append(&kept, ML_STR("\r\n"));
+        }
+        p = eol + 2;
+    }
+    ml_buf_release(trailers);
+    *trailers = kept;
+}
+
 enum ml_err ml_http1_dechunk(struct ml_http1_chunks *c, struct ml_str in, size_t *used,
                              struct ml_str *data, struct ml_buf *trailers)
 {
@@ -168,6 +225,8 @@ enum ml_err ml_http1_dechunk(struct ml_http1_chunks *c, struct ml_str in, size_t
         if (trailers != NULL && err == ML_AGAIN && is_trailer(c, from))
             ml_buf_append(trailers, (struct ml_str){in.p + *used, 1});
         ++*used;
+        if (err == ML_OK && trailers != NULL && ml_buf_len(trailers) > 0)
+            keep_safe(trailers);
         if (err == ML_OK)
             return ML_OK;
     }

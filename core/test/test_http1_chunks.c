@@ -166,10 +166,23 @@ TEST(only_crlf_ends_sizes_and_data)
     REFUSED("0\n\r\n");
 }
 
+TEST(trailers_that_could_pose_as_fields_of_the_head_are_left_out)
+{
+    BODY("0\r\nContent-Length: 5\r\nX: y\r\nTransfer-Encoding: x\r\nHost: a\r\nAuthorization: x\r\n"
+         "Cookie: x\r\nSet-Cookie: x\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-User: x\r\nX_Y: "
+         "z\r\n\r\n",
+         "", "X: y\r\n");
+    BODY("0\r\nCONTENT-RANGE: x\r\nIf-Match: x\r\nCache-Control: x\r\nRange: x\r\nVary: *\r\n"
+         "WWW-Authenticate: x\r\nProxy-X: x\r\nLocation: x\r\nConnection: X\r\n\r\n",
+         "", "");
+    BODY("0\r\nContent: a\r\nRanges: b\r\nDigest: c\r\ngrpc-status: 0\r\n\r\n", "",
+         "Content: a\r\nRanges: b\r\nDigest: c\r\ngrpc-status: 0\r\n");
+}
+
 TEST(trailers_are_checked_and_kept)
 {
-    BODY("0\r\nA: b\r\nC:d\r\n\r\n", "", "A: b\r\nC:d\r\n");
-    BODY("1\r\nx\r\n0\r\nA:\r\n\r\n", "x", "A:\r\n");
+    BODY("0\r\nA: b\r\nC:d\r\n\r\n", "", "A: b\r\nC: d\r\n");
+    BODY("1\r\nx\r\n0\r\nA:\r\nB: \t c d\t\r\n\r\n", "x", "A: \r\nB: c d\r\n");
     REFUSED("0\r\nA\r\n\r\n");
     REFUSED("0\r\n: b\r\n\r\n");
     REFUSED("0\r\nA : b\r\n\r\n");

@@ -153,14 +153,22 @@ TEST(a_flood_of_fields_is_502)
 
 /* ---- interim answers ---- */
 
-TEST(a_few_interim_answers_are_passed_over)
+TEST(interim_answers_pass_without_fields_of_the_connection_and_without_100)
 {
     struct call c;
 
     setup();
     ask(&c, "GET",
-        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" OK_TEXT,
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: X-A\r\n"
+        "X-A: 1\r\nTransfer-Encoding: chunked\r\n\r\n" OK_TEXT,
         false);
+    CHECK(c.err == ML_UP_PROTOCOL); /* a body, RFC 9112 section 6.1 */
+    call_end(&c);
+    ask(&c, "GET",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: X-A\r\n"
+        "X-A: 1\r\nKeep-Alive: 9\r\n\r\nHTTP/1.1 102 x\r\n\r\n" OK_TEXT,
+        false);
+    CHECK(strcmp(c.interims, "103 Link=</a>;102;") == 0);
     CHECK(c.err == ML_OK && c.ex->res.status == 200 && call_body_is(&c, "ok"));
     CHECK(call_field(&c, "link").len == 0 && idle() == 1);
     call_end(&c);

@@ -55,6 +55,7 @@ struct call { /* an exchange without a client */
     enum ml_err why; /* with broken */
     struct ml_forward f;
     unsigned heads;
+    char interims[256]; /* what was passed on before the answer: "103 name=value;" */
 };
 
 static struct lab {
@@ -362,6 +363,21 @@ static void call_asks(void *ctx, struct ml_exchange *ex)
     c->asked = true;
 }
 
+static void call_interim(void *ctx, struct ml_exchange *ex, int status, const struct ml_headers *h)
+{
+    struct call *c = ctx;
+    size_t at = strlen(c->interims);
+
+    (void)ex;
+    at += (size_t)snprintf(c->interims + at, sizeof c->interims - at, "%d", status);
+    for (uint32_t i = 0; i < h->count && at < sizeof c->interims; i++)
+        at += (size_t)snprintf(c->interims + at, sizeof c->interims - at, " %.*s=%.*s",
+                               (int)h->v[i].name.len, h->v[i].name.p, (int)h->v[i].value.len,
+                               h->v[i].value.p);
+    CHECK(at + 2 < sizeof c->interims);
+    memcpy(c->interims + at, ";", 2);
+}
+
 UNUSED static void call_begin(struct call *c, const char *method, const char *target)
 {
     const char *query = strchr(target, '?');
@@ -370,7 +386,7 @@ UNUSED static void call_begin(struct call *c, const char *method, const char *ta
     *c = (struct call){0};
     lab.handler = (struct ml_handler){NULL, call_cancelled, call_cancelled, NULL};
     c->ex = ml_exchange_new(lab.loop, &lab.handler,
-                            (struct ml_wire){call_responds, call_asks, NULL, c});
+                            (struct ml_wire){call_responds, call_asks, call_interim, c});
     r = &c->ex->req;
     r->method = ml_arena_dup(c->ex->arena, ml_str_of(method));
     r->path = ml_arena_dup(c->ex->arena, ml_str_of(target));

@@ -14,11 +14,13 @@ Recorder.__index = Recorder
 
 local TOKEN = "^[%w!#$%%&'*+.^_`|~-]+$"
 
-function M.listen()
+--- @param opts { trailers = true: those of a request are read, else they are a complaint }
+function M.listen(opts)
   local listener = assert(socket.bind("127.0.0.1", 0, 1024))
   listener:settimeout(0)
   local _, port = listener:getsockname()
-  return setmetatable({ listener = listener, port = tonumber(port), conns = {} }, Recorder)
+  return setmetatable({ listener = listener, port = tonumber(port), conns = {},
+                       trailers = opts and opts.trailers }, Recorder)
 end
 
 function Recorder:url()
@@ -43,7 +45,7 @@ local function take_fields(lines)
 end
 
 -- body and the position behind it; nothing when more bytes are needed; false and why
-local function take_chunks(bytes, at)
+local function take_chunks(bytes, at, trailers)
   local parts = {}
   while true do
     local eol = bytes:find("\n", at, true)
@@ -51,6 +53,10 @@ local function take_chunks(bytes, at)
     local size = bytes:sub(at, eol):match("^(%x+)\r\n$")
     if not size then return false, "chunk line: " .. bytes:sub(at, eol) end
     local n = tonumber(size, 16)
+    if n == 0 and trailers then
+      local stop = select(2, bytes:find("\r\n\r\n", eol - 1, true))
+      return stop and table.concat(parts), stop and stop + 1
+    end
     if #bytes < eol + n + 2 then return end
     if bytes:sub(eol + n + 1, eol + n + 2) ~= "\r\n" then return false, "chunk end" end
     parts[#parts + 1] = bytes:sub(eol + 1, eol + n)
@@ -59,12 +65,12 @@ local function take_chunks(bytes, at)
   end
 end
 
-local function take_body(fields, bytes, at)
+local function take_body(fields, bytes, at, trailers)
   local length, coding = fields["content-length"], fields["transfer-encoding"]
   if length and coding then return false, "length and coding" end
   if coding then
     if coding ~= "chunked" then return false, "coding: " .. coding end
-    return take_chunks(bytes, at)
+    return take_chunks(bytes, at, trailers)
   end
   if length and not length:find("^%d+$") then return false, "length: " .. length end
   local n = tonumber(length or 0)
@@ -75,7 +81,7 @@ end
 --- Takes one request off the front of bytes.
 -- @return request { line, method, target, fields, list, head, body }, rest; or nil when it is not
 --   complete; or false and what is wrong
-function M.take(bytes)
+function M.take(bytes, trailers)
   local stop = select(2, bytes:find("\r\n\r\n", 1, true))
   if not stop then
     return bytes:find("\n", 1, true) and bytes:find("[^\r]\n") and false or nil, "bare LF"
@@ -86,7 +92,7 @@ function M.take(bytes)
   local fields, list = take_fields(lines)
   if not fields then return false, list end
   if not fields.host then return false, "no Host" end
-  local body, after = take_body(fields, bytes, stop + 1)
+  local body, after = take_body(fields, bytes, stop + 1, trailers)
   if not body then return body, after end
   return { line = line, method = method, target = target, fields = fields, list = list,
            head = bytes:sub(1, stop), body = body }, bytes:sub(after)
@@ -118,7 +124,7 @@ function Recorder:hear(conn, run)
   bytes = bytes or part
   conn.raw, conn.rest = conn.raw .. bytes, conn.rest .. bytes
   while not conn.bad and not conn.tunnel do
-    local request, rest = M.take(conn.rest)
+    local request, rest = M.take(conn.rest, self.trailers)
     if request == false then
       conn.bad = true
       self.wrong = ("%s in %q"):format(rest, conn.raw)

@@ -340,7 +340,7 @@ local servers = {
   { "a 204 of length 0", answer("HTTP/1.1 204 x", "Content-Length: 0"), client = "HTTP/1.1 204", kept = true },
   { "a 304 with a length", answer("HTTP/1.1 304 x", "Content-Length: 9"), client = "HTTP/1.1 304", kept = true },
   { "hints before the answer", ("HTTP/1.1 103 x\r\nLink: </x>\r\n\r\n"):rep(3) .. answer(OK, "Content-Length: 0"),
-    client = OK, kept = true },
+    client = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", kept = true },
   { "an unknown status", answer("HTTP/1.1 799 x", "Content-Length: 0"), client = "HTTP/1.1 799", kept = true },
 }
 
