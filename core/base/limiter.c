@@ -191,6 +191,8 @@ static void fixed(const struct ml_limiter *l, struct step *s, struct ml_limiter_
     s->state = end_ms << FIXED_BITS | used;
     r->remaining = used < l->limit ? l->limit - used : 0;
     r->reset_ns = end_ms * MS - s->now_ns;
+    if (r->reset_ns > l->window_ns) /* rounded up, or the window was longer before a reload */
+        r->reset_ns = l->window_ns;
     r->retry_ns = r->allowed ? 0 : r->reset_ns;
 }
 

@@ -158,6 +158,7 @@ struct ml_bridge *ml_bridge_open(lua_State *L, const struct ml_bridge_conf *conf
     ml_api_timer_open(L, b);
     ml_api_shared_open(L, b);
     ml_api_http_open(L, b);
+    ml_api_ratelimit_open(L, b);
     ml_api_fields_open(L, b);
     ml_api_networks_open(L, b);
     ml_tasks_set_hooks(conf->tasks, &hooks);
@@ -173,4 +174,5 @@ void ml_bridge_close(struct ml_bridge *b)
 {
     ml_api_timer_close(b);
     ml_api_http_close(b);
+    ml_api_ratelimit_close(b);
 }

@@ -15,6 +15,7 @@ struct ml_bridge;
  *   core.adopt(req, value) -> res            makes a returned value the response of the exchange
  *   core.sleep(s) core.spawn(fn, ...) core.all(fns) core.race(fns) core.timer(s, fn, repeating)
  *   core.shared(name) -> dict handle         core.http_request(opts) -> res table | nil, code
+ *   core.limiter(opts) -> limiter            core.ip_network(ip, bits) -> text
  *   core.now() core.mono() core.random_hex(n) core.log(level, message, fields)
  *   core.json_encode core.json_decode (cjson.safe configured)  core.ip_match(cidrs) ...
  * host may have NULL members (staging). */

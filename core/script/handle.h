@@ -23,6 +23,8 @@ struct ml_bridge { /* one per VM, a userdata of it */
     int json_encode, json_decode; /* functions: registry indexes */
     struct ml_timers *timers;     /* api_timer.c */
     struct ml_clients *clients;   /* api_http.c */
+    int limiter_metatable, lease_metatable;
+    struct ml_leases *leases; /* api_ratelimit.c */
 };
 
 struct ml_plan {                  /* what scripts want and do of an exchange; in its arena */
@@ -180,5 +182,8 @@ void ml_api_http_open(lua_State *L, struct ml_bridge *b);
 void ml_api_fields_open(lua_State *L, struct ml_bridge *b);
 void ml_api_networks_open(lua_State *L, struct ml_bridge *b);
 void ml_api_http_close(struct ml_bridge *b);
+void ml_api_ratelimit_open(lua_State *L, struct ml_bridge *b);
+/* Gives back what is held. */
+void ml_api_ratelimit_close(struct ml_bridge *b);
 
 #endif

@@ -99,6 +99,7 @@ static void open_functions(struct site *s)
     ml_api_timer_open(L, b);
     ml_api_shared_open(L, b);
     ml_api_http_open(L, b);
+    ml_api_ratelimit_open(L, b);
     lua_setglobal(L, "core");
     lua_register(L, "note", note);
 }
@@ -129,6 +130,7 @@ static void site_close(struct site *s)
     CHECK(ml_tasks_live(s->tasks) == 0);
     ml_api_timer_close(s->bridge);
     ml_api_http_close(s->bridge);
+    ml_api_ratelimit_close(s->bridge);
     ml_tasks_free(&s->tasks);
     ml_vm_close(&s->vm);
     free(s);
