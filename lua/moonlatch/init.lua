@@ -37,6 +37,9 @@ local function waiting(gw)
   gw.timer, gw.shared, gw.http = core.timer, core.shared, http_functions()
 end
 
+-- A number from 0 to below 1 that nobody can guess, and that workers do not share.
+local function random() return tonumber(core.random_hex(6), 16) / 2 ^ 48 end
+
 local function values(gw)
   gw.response, gw.redirect, gw.error = core.response, core.redirect, core.error
   gw.now, gw.mono, gw.time_iso = core.now, core.mono, core.time_iso
@@ -46,6 +49,7 @@ local function values(gw)
   gw.json = sandbox.read_only("gw.json", { encode = core.json_encode, pretty = core.json_encode_pretty,
       decode = core.json_decode, null = core.json_null, array = core.json_array })
   gw.fields, gw.networks = core.fields, core.networks
+  gw.random = random
   gw.log, gw.env = log_functions(), env
 end
 
