@@ -276,6 +276,13 @@ describe("examples/hospital", function()
     gateway.eventually(function() return g:ask("GET /hello").status == 404 end, "the end of the route")
   end)
 
+  it("has tests of its own, which pass under plain busted", function()
+    local p = io.popen("cd examples/hospital && busted -o TAP 2>&1")
+    local out = p:read("*a")
+    p:close()
+    assert.truthy(out:find("ok 1", 1, true) and not out:find("not ok", 1, true), out)
+  end)
+
   it("ends with file and line when the environment is wrong", function()
     local g = gateway.start({}, { dir = "examples/hospital", env = { PORT = "x" }, wait = false })
     assert.same({ "exited", 1 }, { g:wait() })
