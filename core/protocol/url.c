@@ -1,8 +1,9 @@
 /* url.c - a target is cut into parts, its path is normalised segment by segment.
  *
- * Most paths are in normal form already: is_normal finds that out in one pass and nothing is copied.
- * For the others, each segment is decoded behind the '/' that it belongs to and then judged; as all
- * escapes of unreserved characters are gone by then, "%2e" is a dot like any other. */
+ * Most paths are in normal form already: is_normal finds that out in one pass and nothing is
+ * copied. For the others, each segment is decoded behind the '/' that it belongs to and then
+ * judged; as all escapes of unreserved characters are gone by then, "%2e" is a dot like any other.
+ */
 #include "protocol/url.h"
 
 #include "protocol/chars.h"
@@ -32,15 +33,32 @@ static int escape(const char *p, const char *end)
     return high < 0 || low < 0 ? -1 : high << 4 | low;
 }
 
-/* UTF-8 that hides a shorter form, such as C0 AE for '.': sloppy decoders see a dot in it. */
+/* UTF-8 that hides a shorter form, such as C0 AE for '.': sloppy decoders see a dot in it, some
+ * also when it is of the five or six bytes of RFC 2279. */
 static bool is_overlong(int byte, const char *next, const char *end)
 {
-    int second;
+    int second = escape(next, end), shortest = 0x80;
 
-    if (byte != 0xe0 && byte != 0xf0)
-        return byte == 0xc0 || byte == 0xc1;
-    second = escape(next, end);
-    return second >= 0x80 && second < (byte == 0xe0 ? 0xa0 : 0x90);
+    switch (byte) {
+    case 0xc0:
+    case 0xc1:
+        return true;
+    case 0xe0:
+        shortest = 0xa0;
+        break;
+    case 0xf0:
+        shortest = 0x90;
+        break;
+    case 0xf8:
+        shortest = 0x88;
+        break;
+    case 0xfc:
+        shortest = 0x84;
+        break;
+    default:
+        break;
+    }
+    return second >= 0x80 && second < shortest;
 }
 
 /* May the escaped byte be in a path?  What a decoder behind us could take for the end of a segment,
@@ -67,8 +85,8 @@ static char *put_escape(char *w, int byte)
 }
 
 /* Copies the segment at *p to w, decoded; *p moves to the '/' behind it or to end. */
-static enum ml_err copy_segment(const char **p, const char *end,
-                                const struct ml_url_policy *policy, char **w)
+static enum ml_err copy_segment(const char **p, const char *end, const struct ml_url_policy *policy,
+                                char **w)
 {
     while (*p < end && **p != '/') {
         if (**p == '%') {

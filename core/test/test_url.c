@@ -159,6 +159,9 @@ TEST(overlong_utf8_is_refused)
     REFUSED(BAD_PATH, "/%C1%9c");
     REFUSED(BAD_PATH, "/%e0%80%af");
     REFUSED(BAD_PATH, "/%f0%80%80%af");
+    REFUSED(BAD_PATH, "/%f8%80%80%80%af");
+    REFUSED(BAD_PATH, "/%fc%83%bf%bf%bf%bf");
+    BECOMES("/%f8", "/%F8"); /* Latin-1 */
     BECOMES("/%e0%a0%80", "/%E0%A0%80");
     BECOMES("/%f0%90%80%80", "/%F0%90%80%80");
     forget();
