@@ -4,7 +4,7 @@
 -- `moonlatch run examples/hospital` works as it is.
 --
 --   PORT 3100, HOST 0.0.0.0      where it listens
---   <NAME>_SERVICE_URL           see lib/services.lua; GRAPHQL_GATEWAY_URL
+--   <NAME>_SERVICE_URL, GRAPHQL_GATEWAY_URL, PORT_OFFSET    where the services are, see lib/services.lua
 --   PROXY_TIMEOUT_MS 30000       time a service has to begin its answer
 --   HEALTH_CHECK_INTERVAL 30000  milliseconds between two looks at the services, see routes/health.lua
 --   TRUSTED_PROXIES              networks of proxies in front: their X-Forwarded-For and X-Request-ID count
