@@ -4,7 +4,7 @@
 set -eu
 
 build="gcc libc6-dev make cmake ninja-build pkg-config luajit libluajit-5.1-dev libev-dev
-       libc-ares-dev lua-cjson-dev"
+       libc-ares-dev lua-cjson-dev libssl-dev libjwt-dev libcrypt-dev"
 run="$build curl"
 test="$build lua-busted lua-check lua-socket lua-posix lua-cjson curl wrk procps git"
 

@@ -3,7 +3,9 @@
 -- Made anew for each generation by boot.lua, around the core's functions.
 local config = require "moonlatch.config"
 local core = require "moonlatch.core"
+local crypto = require "moonlatch.crypto"
 local env = require "moonlatch.env"
+local jwt = require "moonlatch.jwt"
 local sandbox = require "moonlatch.sandbox"
 local where = require "moonlatch.where"
 
@@ -76,10 +78,22 @@ local function declarations(gw, loader, routes, upstreams)
     upstreams.by_name[name] = { index = count, hash = hash, line = where.line() }
     count = count + 1
   end)
+  declare("file", function(name)
+    if type(name) ~= "string" then where.fail("gw.file: the name of a file is a string") end
+    return core.source(name) or where.fail(("gw.file: there is no file %s in the site"):format(name))
+  end)
   declare("use", function(list) routes:use(list) end)
   declare("group", function(...) routes:group(...) end)
   declare("route", function(pattern, opts) routes:route(pattern, opts) end)
   declare("mount", function(name, opts) routes:mount(name, opts) end)
+end
+
+-- What may be better in a site: with the line that asked for it, or later a line of the log.
+local function warner(upstreams)
+  return function(text)
+    if upstreams.closed then return core.log("warn", text) end
+    core.warn((where.line() or "the site") .. ": " .. text)
+  end
 end
 
 --- @return gw, read-only; unknown members are errors
@@ -87,6 +101,7 @@ function M.new(loader, routes, upstreams)
   local gw = {}
   values(gw)
   waiting(gw)
+  gw.crypto, gw.jwt = crypto.new(), jwt.new(warner(upstreams))
   declarations(gw, loader, routes, upstreams)
   return sandbox.read_only("gw", setmetatable(gw, { __index = function(_, name)
     error(("gw.%s does not exist"):format(tostring(name)), 2)
