@@ -4,9 +4,10 @@
 set -eu
 
 build="gcc libc6-dev make cmake ninja-build pkg-config luajit libluajit-5.1-dev libev-dev
-       libc-ares-dev lua-cjson-dev libssl-dev libjwt-dev libcrypt-dev"
+       libc-ares-dev libhiredis-dev lua-cjson-dev libssl-dev libjwt-dev libcrypt-dev"
 run="$build curl"
-test="$build lua-busted lua-check lua-socket lua-posix lua-cjson curl wrk procps git"
+test="$build lua-busted lua-check lua-socket lua-posix lua-cjson curl wrk procps git
+      redis-server redis-tools"
 
 fuzz="clang libclang-rt-14-dev"
 bench="$test nginx-light haproxy util-linux"

@@ -17,6 +17,7 @@ struct ml_outbound {      /* what the servers of a worker have in common */
     struct ml_shm *shm; /* NULL: this process is alone (tests) */
     unsigned worker;
     struct ml_server *servers; /* owned */
+    struct ml_redis *redis;    /* owned by their users; redis.c */
     struct ml_upstream *spare; /* requests that ended, for use again; upstream.c */
     unsigned spare_count;
     uint64_t random; /* state of a xorshift generator */

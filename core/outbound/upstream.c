@@ -190,7 +190,7 @@ void ml_outbound_free(struct ml_outbound **outbound)
     *outbound = NULL;
     if (o == NULL)
         return;
-    assert(o->servers == NULL);
+    assert(o->servers == NULL && o->redis == NULL);
     while (o->spare != NULL) {
         struct ml_upstream *u = o->spare;
 

@@ -158,6 +158,7 @@ struct ml_bridge *ml_bridge_open(lua_State *L, const struct ml_bridge_conf *conf
     ml_api_timer_open(L, b);
     ml_api_shared_open(L, b);
     ml_api_http_open(L, b);
+    ml_api_redis_open(L, b);
     ml_api_jwt_open(L, b);
     ml_api_crypto_open(L, b);
     ml_api_ratelimit_open(L, b);

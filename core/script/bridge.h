@@ -14,6 +14,7 @@ struct ml_bridge;
  *   core.responded(req) -> res or nil        the response that next() left in the exchange
  *   core.adopt(req, value) -> res            makes a returned value the response of the exchange
  *   core.sleep(s) core.spawn(fn, ...) core.all(fns) core.race(fns) core.timer(s, fn, repeating)
+ *   core.redis(url, opts) -> redis handle     commands as methods
  *   core.shared(name) -> dict handle         core.http_request(opts) -> res table | nil, code
  *   core.limiter(opts) -> limiter            core.ip_network(ip, bits) -> text
  *   core.now() core.mono() core.random_hex(n) core.log(level, message, fields)

@@ -99,6 +99,7 @@ static void open_functions(struct site *s)
     ml_api_timer_open(L, b);
     ml_api_shared_open(L, b);
     ml_api_http_open(L, b);
+    ml_api_redis_open(L, b);
     ml_api_ratelimit_open(L, b);
     lua_setglobal(L, "core");
     lua_register(L, "note", note);

@@ -82,6 +82,7 @@ local function declarations(gw, loader, routes, upstreams)
     if type(name) ~= "string" then where.fail("gw.file: the name of a file is a string") end
     return core.source(name) or where.fail(("gw.file: there is no file %s in the site"):format(name))
   end)
+  declare("redis", core.redis)
   declare("use", function(list) routes:use(list) end)
   declare("group", function(...) routes:group(...) end)
   declare("route", function(pattern, opts) routes:route(pattern, opts) end)
