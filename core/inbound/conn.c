@@ -20,6 +20,7 @@
 
 /* RFC 9112 section 9.6: after our last byte, reads until the client has seen it. */
 static const double LINGER_QUIET_S = 2, LINGER_TOTAL_S = 10;
+static const double DRAIN_IDLE_S = 0.5; /* a request that crosses our close on the way is lost */
 /* Between looks at a client that half closed; see probe(). */
 static const double PROBE_FIRST_S = 0.6, PROBE_CHECK_S = 0.3, PROBE_NEXT_S = 5;
 static const double EARLY_S = 0.002;
@@ -248,6 +249,8 @@ static double head_due_s(const struct ml_conn *c)
 
     if (c->head_begun)
         return c->since_s + conf->header_timeout;
+    if (c->port->in->draining && conf->idle_timeout > DRAIN_IDLE_S)
+        return c->since_s + DRAIN_IDLE_S;
     return c->since_s + conf->idle_timeout;
 }
 
@@ -340,8 +343,7 @@ static void probe(struct ml_conn *c)
     t->probe_s = conn_now_s(c) + PROBE_CHECK_S;
 }
 
-/* Has an idle client asked just now?  A request that crosses our close on the way is lost; one that
- * is here already need not be. */
+/* Has an idle client asked just now? */
 static bool asked_at_last(struct ml_conn *c)
 {
     if (ml_stream_read(c->stream, &c->in, CONN_READ, &c->readable) != ML_OK)
@@ -476,11 +478,10 @@ void ml_conn_close_idle(struct ml_port *port)
         next = c->next;
         if (c->state != CONN_HEAD)
             continue;
-        /* a request that has begun to come is still answered, unless its listener goes away */
-        if (port->closing || (ml_buf_len(&c->in) == 0 && !asked_at_last(c)))
+        if (port->closing)
             conn_end(c);
         else
-            run(c);
+            run(c); /* which sets the timer of a drain */
     }
 }
 

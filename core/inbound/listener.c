@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { ACCEPT_BATCH = 64 };
+enum { ACCEPT_BATCH = 64, WAITING_MAX = 65536 };
 static const double BACK_OFF_S = 0.1;
 static const double REPORT_S = 10; /* a flood of clients is no flood of log lines */
 
@@ -106,15 +106,11 @@ static void on_rested(void *ctx)
         ev_io_start(ml_loop_ev(l->port.in->loop), &l->watcher);
 }
 
-static void on_client(struct ev_loop *ev, ev_io *w, int events)
+static void take_clients(struct ml_listener *l, int at_most)
 {
-    struct ml_listener *l = w->data;
-
-    (void)ev;
-    (void)events;
-    for (int left = ACCEPT_BATCH; left > 0; left--) {
+    for (int left = at_most; left > 0; left--) {
         struct ml_addr addr = {.len = sizeof addr.storage};
-        int fd = accept4(w->fd, &addr.sa, &addr.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = accept4(l->watcher.fd, &addr.sa, &addr.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd >= 0) {
             take_in(l, fd, &addr);
@@ -126,6 +122,19 @@ static void on_client(struct ev_loop *ev, ev_io *w, int events)
             return;
         } /* else that client is gone already (accept(2)): the next one */
     }
+}
+
+static void on_client(struct ev_loop *ev, ev_io *w, int events)
+{
+    (void)ev;
+    (void)events;
+    take_clients(w->data, ACCEPT_BATCH);
+}
+
+void ml_listener_take_waiting(struct ml_listener *l)
+{
+    if (!l->stopped)
+        take_clients(l, WAITING_MAX);
 }
 
 /* ---- life ---- */

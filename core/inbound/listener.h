@@ -52,9 +52,12 @@ struct ml_inbound {
 struct ml_listener *ml_listener_new(struct ml_inbound *in, int fd,
                                     const struct ml_listener_conf *conf);
 void ml_listener_configure(struct ml_listener *l, const struct ml_listener_conf *conf);
+/* Accepts whoever has connected already; they would be reset with the socket. */
+void ml_listener_take_waiting(struct ml_listener *l);
 void ml_listener_stop(struct ml_listener *l); /* stops accepting; connections go on */
 void ml_listener_free(struct ml_listener **l);
-/* Idle connections are closed, busy ones after their answer.  in->draining is set by this. */
+/* Connections are closed after their answer, or when they were idle for a moment: a client that is
+ * at work learns of the end by an answer.  in->draining is set by this. */
 void ml_inbound_drain(struct ml_inbound *in);
 /* Closes what is still open, at the drain's deadline. */
 void ml_inbound_abort(struct ml_inbound *in);

@@ -131,6 +131,8 @@ void ml_ports_close(struct ml_ports *p)
     for (unsigned i = 0; i < p->count; i++) {
         struct port *port = &p->ports[i];
 
+        if (port->listener != NULL && port->fd >= 0)
+            ml_listener_take_waiting(port->listener); /* the kernel would reset them */
         if (port->listener != NULL)
             ml_listener_stop(port->listener);
         if (port->fd >= 0)

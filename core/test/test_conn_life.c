@@ -227,20 +227,27 @@ TEST_SPLIT(the_last_of_the_requests_that_a_connection_may_make_says_so)
 
 TEST(a_drain_closes_the_idle_and_lets_the_busy_finish)
 {
-    struct client idle, busy, asking;
+    struct client idle, busy, asking, next;
 
     lab_setup();
     client_open(&idle);
     client_say(&idle, get_now);
     CLIENT_EXPECT(&idle, NOW);
+    client_open(&next);
+    client_say(&next, get_now);
+    CLIENT_EXPECT(&next, NOW);
     client_open(&busy);
     client_say(&busy, get_a);
     AWAIT(lab.held_count == 1);
     client_open(&asking);
-    AWAIT(lab.in.connections == 3);
+    AWAIT(lab.in.connections == 4);
     client_push(&asking, ml_str_of(get_now)); /* in our socket, but not read yet */
     ml_inbound_drain(&lab.in);
-    AWAIT(idle.eof && asking.eof);
+    AWAIT(asking.eof);
+    CHECK(!idle.eof);
+    client_say(&next, get_now); /* it was on the way already */
+    AWAIT(next.eof && idle.eof);
+    CLIENT_EXPECT(&next, NOW_CLOSE);
     CHECK(!idle.reset && ml_buf_len(&idle.in) == 0);
     CLIENT_EXPECT(&asking, NOW_CLOSE);
     CHECK(!busy.eof);
@@ -250,6 +257,7 @@ TEST(a_drain_closes_the_idle_and_lets_the_busy_finish)
     client_close(&idle);
     client_close(&busy);
     client_close(&asking);
+    client_close(&next);
     AWAIT(lab.in.connections == 0);
     CHECK(lab.cancels == 0);
     lab_teardown();
