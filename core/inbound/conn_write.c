@@ -421,11 +421,11 @@ enum verdict ml_conn_write_step(struct ml_conn *c)
     struct turn *t = c->turn;
     enum ml_err err;
 
-    if (!count_spliced(c))
-        return conn_gone(c, ML_RESET);
     for (;;) {
         struct ml_buf *body;
 
+        if (!count_spliced(c)) /* again after each write: the producer may have run inside of it */
+            return conn_gone(c, ML_RESET);
         if (!fill(t))
             return break_off(c);
         if (t->answer.blocked)

@@ -38,6 +38,23 @@ describe("a proxied request", function()
     server:close()
   end)
 
+  -- Such a body goes from socket to socket, and its last byte may have left before anybody looked.
+  it("goes on with the connection after an answer that passed inside of the kernel", function()
+    local body = ("z"):rep(400000)
+    local client = g:connect()
+    local server
+    for _ = 1, 5 do
+      client:send("GET /big HTTP/1.1\r\nHost: a\r\n\r\n")
+      server = server or up:accept()
+      assert.truthy(upstream.head(server))
+      server:send("HTTP/1.1 200 OK\r\nContent-Length: " .. #body .. "\r\n\r\n" .. body)
+      assert.truthy(upstream.head(client))
+      assert.equal(#body, #assert(client:receive(#body)))
+    end
+    client:close()
+    server:close()
+  end)
+
   it("never shows an upstream what is ambiguous", function()
     for _, head in ipairs {
       "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", "Content-Length: +3\r\n",
