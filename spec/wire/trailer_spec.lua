@@ -33,13 +33,26 @@ describe("between a client and an upstream", function()
   local CHUNKED = "POST /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
   local TRAILED = "5\r\nhello\r\n0\r\nX-Sum:7\r\nContent-Length: 9\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n"
 
+  -- A chunked body, in however many chunks, and what stands behind its last one.
+  local function apart(bytes)
+    local parts, rest = {}, bytes:match("\r\n\r\n(.*)$")
+    while true do
+      local size, at = rest:match("^(%x+)\r\n()")
+      size = assert(tonumber(size or "", 16), "a chunk size is expected")
+      if size == 0 then return table.concat(parts), rest:sub(at) end
+      parts[#parts + 1] = rest:sub(at, at + size - 1)
+      assert.equal("\r\n", rest:sub(at + size, at + size + 1))
+      rest = rest:sub(at + size + 2)
+    end
+  end
+
   it("trailers stay at home by default", function()
     local run = play(g.port, CHUNKED .. TRAILED, function()
       return "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" .. TRAILED
     end)
     assert.is_nil(run.requests[1].conn.raw:find("X-Sum", 1, true))
     assert.is_nil(run.bytes:find("X-Sum", 1, true))
-    assert.truthy(run.bytes:find("\r\nContent%-Length: 5\r\n.*\r\n\r\nhello$"))
+    assert.equal("hello", gateway.parse(run.bytes).body)
   end)
 
   it("trailers pass where the listener says so, those that are safe", function()
@@ -47,8 +60,8 @@ describe("between a client and an upstream", function()
       return "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" .. TRAILED
     end)
     local sent = run.requests[1].conn.raw:match(".*(POST /x .*)$")
-    assert.equal("5\r\nhello\r\n0\r\nX-Sum: 7\r\n\r\n", sent:match("\r\n\r\n(.*)$"))
-    assert.equal("5\r\nhello\r\n0\r\nX-Sum: 7\r\n\r\n", run.bytes:match("\r\n\r\n(.*)$"))
+    assert.same({ "hello", "X-Sum: 7\r\n\r\n" }, { apart(sent) })
+    assert.same({ "hello", "X-Sum: 7\r\n\r\n" }, { apart(run.bytes) })
   end)
 
   it("interim answers pass, without 100 and without fields of the connection", function()
