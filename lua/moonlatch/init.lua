@@ -6,6 +6,7 @@ local core = require "moonlatch.core"
 local crypto = require "moonlatch.crypto"
 local env = require "moonlatch.env"
 local jwt = require "moonlatch.jwt"
+local ratelimit = require "moonlatch.ratelimit"
 local sandbox = require "moonlatch.sandbox"
 local where = require "moonlatch.where"
 
@@ -83,6 +84,7 @@ local function declarations(gw, loader, routes, upstreams)
     return core.source(name) or where.fail(("gw.file: there is no file %s in the site"):format(name))
   end)
   declare("redis", core.redis)
+  declare("ratelimit", ratelimit.new())
   declare("use", function(list) routes:use(list) end)
   declare("group", function(...) routes:group(...) end)
   declare("route", function(pattern, opts) routes:route(pattern, opts) end)

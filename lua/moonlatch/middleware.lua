@@ -40,8 +40,8 @@ local function takes_next(fn)
   return info.isvararg or info.nparams >= 2
 end
 
-local function step(fn, label, line)
-  return { fn = fn, label = label, line = line, takes_next = takes_next(fn) }
+local function step(fn, label, line, conf)
+  return { fn = fn, label = label, line = line, conf = conf, takes_next = takes_next(fn) }
 end
 
 local function named(name, given, loader, line)
@@ -58,7 +58,7 @@ local function named(name, given, loader, line)
   if type(fn) ~= "function" then
     where.fail(('middleware "%s": new(conf) in %s returned no function'):format(name, file), line)
   end
-  return step(fn, name, line)
+  return step(fn, name, line, conf)
 end
 
 --- Makes a step of an entry.

@@ -7,6 +7,7 @@ local core = require "moonlatch.core"
 local handler = require "moonlatch.handler"
 local middleware = require "moonlatch.middleware"
 local options = require "moonlatch.options"
+local pace = require "moonlatch.pace"
 local where = require "moonlatch.where"
 
 local Routes = {}
@@ -208,10 +209,11 @@ end
 --- Builds the chain of each route and gives it to the core's router.
 -- @param upstreams table name -> { index, hash }
 function Routes:link(upstreams)
-  local by_index = {}
+  local by_index, seen = {}, {}
   for _, route in ipairs(self.list) do
     local steps = { unpack(self:steps_of(route.scope)) }
     self:resolve(route.middlewares, steps)
+    pace.check(steps, seen)
     add(route, chain.link(steps, handler_of(route, upstreams)), by_index)
   end
   for _, scope in ipairs(self.scopes) do self:steps_of(scope) end -- also of groups without routes
