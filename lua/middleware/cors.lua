@@ -132,8 +132,10 @@ end
 local DROP = { "Access-Control-*", false }
 local VARY = { "Vary", "Origin", true }
 
+-- Without an origin (the request names none) the rest is as if it were allowed, which allows nothing.
 local function allow_fields(conf, origin)
-  local list = { DROP, { "Access-Control-Allow-Origin", origin } }
+  local list = { DROP }
+  if origin then list[2] = { "Access-Control-Allow-Origin", origin } end
   if origin ~= "*" then list[#list + 1] = VARY end
   if conf.credentials then list[#list + 1] = { "Access-Control-Allow-Credentials", "true" } end
   return list
@@ -205,12 +207,12 @@ function M.new(conf)
     error('cors: credentials = true does not go together with origins = { "*" }', 0)
   end
   local allowed, answer = judge(conf), answers(conf)
-  local nobody = gw.fields { DROP, VARY }
+  local unnamed, nobody = answer_fields(conf, nil), gw.fields { DROP, VARY }
 
   return function(req, next)
     local origin = req:header("origin")
     local named = allowed(req, origin)
-    local fields = named and answer(named) or nobody
+    local fields = named and answer(named) or origin and nobody or unnamed
     fields:keep(req)
     local res
     if is_preflight(req, origin) then
