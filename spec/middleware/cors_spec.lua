@@ -1,5 +1,6 @@
 -- The policy `cors` in front of an upstream, on the real binary.
 local policy = require "spec.support.policy"
+local upstream = require "spec.support.upstream"
 
 local function origin(name, more) return { headers = "Origin: " .. name .. "\r\n" .. (more or "") } end
 
@@ -152,6 +153,30 @@ describe("cors", function()
     assert.equal(403, g:ask("GET /p/x", origin("https://evil.example", upgrade)).status)
     assert.equal(200, g:ask("GET /p/x", origin("https://a.example", upgrade)).status)
     assert.equal(200, g:ask("GET /p/x", { headers = upgrade }).status)
+  end)
+
+  it("lets the WebSocket of an allowed page open, with its fields on the answer", function()
+    local up = upstream.listen()
+    local g2 = policy.start {
+      top = ('gw.upstream("ws", { "%s" })'):format(up:url()),
+      use = [[ { "cors", origins = { "https://a.example" } }, "security_headers" ]],
+      routes = 'gw.route("GET /ws", { to = "ws", websocket = true })',
+    }
+    local s = g2:connect()
+    s:send("GET /p/ws HTTP/1.1\r\nHost: a\r\nOrigin: https://a.example\r\nConnection: Upgrade\r\n"
+      .. "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+    local conn = up:accept()
+    assert.truthy(upstream.head(conn))
+    conn:send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+      .. "Access-Control-Allow-Origin: *\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nhello")
+    local head = upstream.head(s)
+    assert.truthy(head:find("^HTTP/1.1 101 "), head)
+    assert.truthy(head:find("Access-Control-Allow-Origin: https://a.example", 1, true), head)
+    assert.truthy(head:find("X-Frame-Options: SAMEORIGIN", 1, true), head)
+    assert.equal("hello", s:receive(5))
+    s:close()
+    conn:close()
+    up:close()
   end)
 
   it("refuses a list that could allow more than it says", function()
