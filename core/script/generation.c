@@ -14,9 +14,13 @@
 #include "script/vm.h"
 
 #include <lauxlib.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
-enum { LOAD_BUDGET_MS = 5000 };
+/* A worker answers nobody while it loads.  Staging decides, so a worker, which may be slower at
+ * that moment, has more. */
+enum { STAGE_BUDGET_MS = 1000, WORKER_BUDGET_MS = 3000, SLOW_LOAD_MS = 200 };
 
 struct ml_generation {
     struct ml_vm vm;
@@ -114,6 +118,8 @@ static int open_bridge(lua_State *L)
     g->bridge = ml_bridge_open(L, &conf); /* pushes core */
     ml_api_chain_open(L, g->bridge);
     ml_load_open(L, &g->load);
+    if (g->host.extend != NULL)
+        g->host.extend(L, g->host.extend_ctx);
     return 2;
 }
 
@@ -126,9 +132,30 @@ static struct ml_str failure(lua_State *L)
     return s;
 }
 
+static double cpu_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static void warn_of_slow_load(struct ml_generation *g, double took_ms)
+{
+    char text[120];
+
+    if (took_ms < SLOW_LOAD_MS)
+        return;
+    snprintf(text, sizeof text,
+             "loading the site takes %.0f ms of CPU time, in which a worker answers nobody\n",
+             took_ms);
+    ml_buf_append(&g->load.warnings, ml_str_of(text));
+}
+
 static bool boot(struct ml_generation *g, struct ml_buf *why)
 {
     lua_State *L = g->vm.L;
+    double begin_ms = cpu_ms();
     int status;
 
     lua_pushcfunction(L, open_bridge);
@@ -136,8 +163,10 @@ static bool boot(struct ml_generation *g, struct ml_buf *why)
     status = lua_pcall(L, 1, 2, 0);
     if (status == 0)
         status = ml_task_call(g->tasks, L, 1, 0);
-    if (status == 0)
+    if (status == 0) {
+        warn_of_slow_load(g, cpu_ms() - begin_ms);
         return true;
+    }
     ml_buf_append(why, failure(L));
     return false;
 }
@@ -146,7 +175,8 @@ static struct ml_generation *generation_new(struct ml_snapshot *snapshot, uint32
                                             const struct ml_script_host *host)
 {
     struct ml_generation *g = calloc(1, sizeof *g);
-    struct ml_tasks_conf conf = {.budget_ms = LOAD_BUDGET_MS,
+    struct ml_tasks_conf conf = {.budget_ms =
+                                     host->loop != NULL ? WORKER_BUDGET_MS : STAGE_BUDGET_MS,
                                  .generation = number,
                                  .loop = host->loop,
                                  .idle = on_idle,
