@@ -1,10 +1,11 @@
 /* redis_conn.c - the life of a connection to a Redis server.
  *
- *   IDLE --first command--> RESOLVE -> CONNECT -> HELLO --PING answered--> READY
- *    ^                         \__________\__________\____ PAUSE <-- failed, silent, garbage __/
- *    \_______ the server closed a connection that had worked _____________________________/
+ *   IDLE --first command--> DIAL --> HELLO --PING answered--> READY
+ *    ^                      ^  \________\__ it failed, is silent, talks garbage __/ |
+ *    |                      \-- PAUSE <----/                                        |
+ *    \_______________ the server closed a connection that had worked _______________/
  *
- * From PAUSE it goes to RESOLVE by itself when a delay is over.  `down` is true from the first
+ * From PAUSE it goes to DIAL by itself when a delay is over.  `down` is true from the first
  * PAUSE until READY: commands are refused then.  Before READY commands collect in `out`, for what
  * signs in must be answered first.  Everything that waits is told of an end by fail_waiting, after
  * the state has changed, so whoever is told may send again. */
@@ -12,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/log_event.h"
+#include "outbound/redis_dial.h"
 #include "outbound/redis_hello.h"
 #include "outbound/redis_queue.h"
 #include "outbound/server.h"
@@ -20,19 +22,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { READ_MAX = 65536, OUT_MAX = 64 << 20, ADDRS_MAX = 8, STUCK_TIMES = 4 };
+enum { READ_MAX = 65536, OUT_MAX = 64 << 20, STUCK_TIMES = 4 };
 #define BACKOFF_FIRST_S 0.05
 #define BACKOFF_MAX_S 5.0
 #define EARLY_S 0.002 /* timers may fire so much too early */
 
-enum state { IDLE, PAUSE, RESOLVE, CONNECT, HELLO, READY, CLOSED };
+enum state { IDLE, PAUSE, DIAL, HELLO, READY, CLOSED };
 
 struct ml_redis_conn {
     struct ml_outbound *o; /* borrowed, like conf */
     const struct ml_redis_conf *conf;
     struct ml_redis_place place;
-    struct ml_name *name; /* owned; NULL until the first attempt */
-    struct ml_name_waiter waiter;
+    struct ml_redis_dial dial;
     struct ml_stream *stream;       /* owned */
     struct ml_redis_reader *reader; /* owned */
     struct ml_buf in, out, hello;   /* owned; hello: what signs in */
@@ -45,8 +46,7 @@ struct ml_redis_conn {
     bool proved;         /* a command was answered since READY */
     unsigned hello_left; /* answers to come; redis_hello.h */
     unsigned failures;   /* since a command was answered */
-    unsigned addrs_tried;
-    double heard_s; /* the last byte came */
+    double heard_s;      /* the last byte came */
     char why[ML_REDIS_HOST_CAP + 160];
 };
 
@@ -70,7 +70,7 @@ static void set_why(struct ml_redis_conn *c, const char *what)
 
 static void hang_up(struct ml_redis_conn *c)
 {
-    ml_name_unwait(&c->waiter);
+    ml_redis_dial_stop(&c->dial);
     ml_stream_close(&c->stream);
     ml_redis_reader_free(&c->reader);
     ml_redis_hello_wipe(&c->hello);
@@ -149,7 +149,7 @@ void ml_redis_conn_free(struct ml_redis_conn **conn)
     ml_timer_drop(&c->attempt);
     ml_timer_drop(&c->due);
     ml_loop_undefer(c->o->loop, &c->flush);
-    ml_name_release(&c->name);
+    ml_redis_dial_drop(&c->dial);
     ml_loop_bury(c->o->loop, conn_free, c);
 }
 
@@ -367,64 +367,27 @@ static void on_readable(struct ml_redis_conn *c)
 
 /* ---- connecting ---- */
 
-static void on_ready(void *ctx, int what);
-
-static void connect_next(struct ml_redis_conn *c, const struct ml_addr *addrs, unsigned count)
-{
-    while (c->addrs_tried < count && c->addrs_tried < ADDRS_MAX) {
-        if (ml_stream_connect(c->o->loop, &addrs[c->addrs_tried++], &c->stream) != ML_OK)
-            continue;
-        ml_stream_listen_to(c->stream, on_ready, c);
-        c->state = CONNECT;
-        return;
-    }
-    lost(c, ML_UP_CONNECT, "the server can not be reached");
-}
-
-static void resolve(struct ml_redis_conn *c)
-{
-    const struct ml_addr *addrs;
-    enum ml_err err;
-    unsigned count;
-
-    if (c->name == NULL)
-        c->name = ml_resolver_watch(c->o->resolver, ml_str_of(c->place.host), c->place.port);
-    c->state = RESOLVE;
-    count = ml_name_addresses(c->name, &addrs, &err);
-    if (count > 0)
-        connect_next(c, addrs, count);
-    else if (err == ML_AGAIN)
-        ml_name_wait(c->name, &c->waiter);
-    else
-        lost(c, ML_UP_CONNECT, "the name can not be resolved");
-}
-
 static void begin_attempt(struct ml_redis_conn *c)
 {
-    c->addrs_tried = 0;
+    c->state = DIAL;
     ml_timer_set(&c->attempt, c->conf->connect_timeout_s);
-    resolve(c);
+    ml_redis_dial_start(&c->dial);
 }
 
-static void on_named(void *ctx)
+static void on_ready(void *ctx, int what);
+
+static void on_dialled(void *ctx, enum ml_err err, struct ml_stream **stream)
 {
     struct ml_redis_conn *c = ctx;
 
-    if (c->state == RESOLVE)
-        resolve(c);
-}
-
-static void on_connected(struct ml_redis_conn *c)
-{
-    enum ml_err err = ml_stream_connected(c->stream);
-
-    if (err == ML_AGAIN) {
-        ml_stream_want_write(c->stream);
-    } else if (err == ML_OK) {
+    if (err == ML_OK) {
+        c->stream = *stream;
+        ml_stream_listen_to(c->stream, on_ready, c);
         begin_hello(c);
     } else {
-        ml_stream_close(&c->stream);
-        resolve(c); /* the next address, if there is one */
+        lost(c, ML_UP_CONNECT,
+             err == ML_UP_RESOLVE ? "the name can not be resolved"
+                                  : "the server can not be reached");
     }
 }
 
@@ -434,9 +397,7 @@ static void on_attempt(void *ctx)
 
     if (c->state == PAUSE)
         begin_attempt(c);
-    else if (c->state == RESOLVE)
-        lost(c, ML_UP_CONNECT, "the name was not resolved in time");
-    else if (c->state == CONNECT || c->state == HELLO)
+    else if (c->state == DIAL || c->state == HELLO)
         lost(c, ML_UP_CONNECT, "the server did not accept the connection in time");
 }
 
@@ -456,9 +417,7 @@ static void on_ready(void *ctx, int what)
 {
     struct ml_redis_conn *c = ctx;
 
-    if (c->state == CONNECT)
-        on_connected(c);
-    else if (what & ML_STREAM_READ)
+    if (what & ML_STREAM_READ)
         on_readable(c);
     else if (c->state == HELLO)
         write_out(c, &c->hello);
@@ -478,8 +437,7 @@ struct ml_redis_conn *ml_redis_conn_new(struct ml_outbound *o, const struct ml_r
     c->o = o;
     c->conf = conf;
     c->place = *place;
-    c->waiter.done = on_named;
-    c->waiter.ctx = c;
+    ml_redis_dial_init(&c->dial, o, &c->place, on_dialled, c);
     c->flush.fire = on_flush;
     c->flush.ctx = c;
     ml_timer_init(&c->attempt, o->loop, on_attempt, c);
