@@ -17,14 +17,18 @@ flags="-std=gnu11 -O1 -g -Wall -Wextra -Wshadow -Wno-unused-parameter -fno-stric
        -fno-sanitize=pointer-overflow -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
 sources="core/base/arena.c core/base/buf.c core/base/err.c core/base/hash.c core/protocol/*.c
          core/script/router.c core/script/pattern.c core/script/condition.c"
+# libjwt and OpenSSL for the one that needs them
+tokens="core/base/base64url.c core/base/json_scan.c core/base/json.c core/base/jw*.c -ljwt -lcrypto"
 names=$*
-[ -n "$names" ] || names="request response chunks url router"
+[ -n "$names" ] || names="request response chunks url router jwt"
 
 failed=0
 for name in $names; do
     mkdir -p "$out/corpus/$name"
+    libraries=
+    [ "$name" != jwt ] || libraries=$tokens
     # shellcheck disable=SC2086
-    clang $flags "fuzz/fuzz_$name.c" $sources -o "$out/fuzz_$name"
+    clang $flags "fuzz/fuzz_$name.c" $sources $libraries -o "$out/fuzz_$name"
     echo "fuzz: $name for $time_s s"
     if "$out/fuzz_$name" -max_total_time="$time_s" -max_len=3000 -timeout=10 -rss_limit_mb=1024 \
         -dict=fuzz/http.dict -artifact_prefix="$out/$name-" -print_final_stats=1 \

@@ -9,7 +9,7 @@ run="$build curl"
 test="$build lua-busted lua-check lua-socket lua-posix lua-cjson curl wrk procps git
       redis-server redis-tools"
 
-fuzz="clang libclang-rt-14-dev"
+fuzz="clang libclang-rt-14-dev libssl-dev libjwt-dev"
 bench="$test nginx-light haproxy util-linux"
 
 case "${1:-build}" in
