@@ -69,12 +69,13 @@ local function values(core)
   end
   function core.getenv(name) return core.env[name] end
   function core.now() return 0 end
-  function core.ip_match(_, networks)
-    for _, n in ipairs(networks) do
+  function core.networks(list)
+    for _, n in ipairs(list) do
       if not n:find("^[%x.:/]+$") then error(('"%s" is no address or network'):format(n), 2) end
     end
-    return true
+    return { has = function() return #list > 0 end }
   end
+  function core.ip_match(_, list) return core.networks(list):has() end
 end
 
 -- ---- what a site says ----
