@@ -60,6 +60,13 @@ local function response(status, body, headers)
            set_header = function(self, name, value) self.headers[name:lower()] = value end }
 end
 
+-- An error is the caller's caller's, as when C raises it.
+local function check_networks(list)
+  for _, n in ipairs(list) do
+    if not n:find("^[%x.:/]+$") then error(('"%s" is no address or network'):format(n), 3) end
+  end
+end
+
 local function values(core)
   core.response = response
   function core.error(status, code, message) return response(status, { error = code, message = message }) end
@@ -70,12 +77,13 @@ local function values(core)
   function core.getenv(name) return core.env[name] end
   function core.now() return 0 end
   function core.networks(list)
-    for _, n in ipairs(list) do
-      if not n:find("^[%x.:/]+$") then error(('"%s" is no address or network'):format(n), 2) end
-    end
+    check_networks(list)
     return { has = function() return #list > 0 end }
   end
-  function core.ip_match(_, list) return core.networks(list):has() end
+  function core.ip_match(_, list)
+    check_networks(list)
+    return #list > 0
+  end
 end
 
 -- ---- what a site says ----
