@@ -24,7 +24,8 @@ struct entry {
 
 struct fields {
     unsigned count;
-    size_t len; /* of the block, which follows the entries */
+    uint64_t lengths; /* bit n: a name of n (modulo 64) bytes is replaced or removed */
+    size_t len;       /* of the block, which follows the entries */
     struct entry entries[];
 };
 
@@ -87,6 +88,34 @@ static size_t measure(lua_State *L, int count)
     return len;
 }
 
+/* Two values of one header would both be sent. */
+static void check_twice(lua_State *L, const struct fields *f, int i)
+{
+    const struct entry *e = &f->entries[i - 1];
+    struct ml_str name = {block_of(f) + e->name, e->name_len};
+
+    for (int n = 0; n < i - 1 && e->action == SET; n++) {
+        const struct entry *former = &f->entries[n];
+
+        if (former->action == SET &&
+            ml_str_ieq(name, (struct ml_str){block_of(f) + former->name, former->name_len}))
+            refuse(L, i, "this header is set twice");
+    }
+}
+
+/* A prefix may begin names of any length. */
+static uint64_t lengths_of(const struct entry *e)
+{
+    switch (e->action) {
+    case MERGE:
+        return 0;
+    case REMOVE_PREFIX:
+        return ~(uint64_t)0;
+    default:
+        return (uint64_t)1 << (e->name_len & 63);
+    }
+}
+
 static size_t store(char *block, size_t *end, struct ml_str s)
 {
     size_t at = *end;
@@ -113,6 +142,7 @@ static int fields_new(lua_State *L)
     f = lua_newuserdata(L, sizeof *f + (size_t)count * sizeof *f->entries + len);
     f->count = (unsigned)count;
     f->len = len;
+    f->lengths = 0;
     for (int i = 1; i <= count; i++) {
         struct ml_str name, value;
         struct entry *e = &f->entries[i - 1];
@@ -122,6 +152,8 @@ static int fields_new(lua_State *L)
         e->value_len = value.len;
         e->name = store(block_of(f), &end, name);
         e->value = store(block_of(f), &end, value);
+        f->lengths |= lengths_of(e);
+        check_twice(L, f, i);
         lua_settop(L, 2);
     }
     lua_rawgeti(L, LUA_REGISTRYINDEX, b->fields_metatable);
@@ -131,15 +163,34 @@ static int fields_new(lua_State *L)
 
 /* ---- putting them on a message ---- */
 
-static void remove_prefix(struct ml_headers *h, struct ml_str prefix)
+static bool starts_with(struct ml_str name, struct ml_str prefix)
+{
+    name.len = name.len < prefix.len ? name.len : prefix.len;
+    return ml_str_ieq(name, prefix);
+}
+
+/* Does a field of that name make room for what is to be put? */
+static bool is_replaced(const struct fields *f, struct ml_str name)
+{
+    for (unsigned i = 0; i < f->count; i++) {
+        const struct entry *e = &f->entries[i];
+        struct ml_str own = {block_of(f) + e->name, e->name_len};
+
+        if (e->action == REMOVE_PREFIX ? starts_with(name, own)
+                                       : e->action != MERGE && ml_str_ieq(name, own))
+            return true;
+    }
+    return false;
+}
+
+static void make_room(const struct fields *f, struct ml_headers *h)
 {
     uint32_t kept = 0;
 
     for (uint32_t i = 0; i < h->count; i++) {
-        struct ml_str head = h->v[i].name;
+        bool other = (f->lengths >> (h->v[i].name.len & 63) & 1) == 0; /* the usual case, at once */
 
-        head.len = head.len < prefix.len ? head.len : prefix.len;
-        if (!ml_str_ieq(head, prefix))
+        if (other || !is_replaced(f, h->v[i].name))
             h->v[kept++] = h->v[i];
     }
     h->count = kept;
@@ -182,25 +233,16 @@ static void put(const struct fields *f, struct ml_headers *h, struct ml_arena *a
     char *block = ml_arena_alloc(arena, f->len + 1);
 
     memcpy(block, block_of(f), f->len);
+    make_room(f, h);
     for (unsigned i = 0; i < f->count; i++) {
         const struct entry *e = &f->entries[i];
         struct ml_str name = {block + e->name, e->name_len};
         struct ml_str value = {block + e->value, e->value_len};
 
-        switch (e->action) {
-        case SET:
-            ml_headers_set(h, arena, name, value);
-            break;
-        case REMOVE:
-            ml_headers_remove(h, name);
-            break;
-        case REMOVE_PREFIX:
-            remove_prefix(h, name);
-            break;
-        case MERGE:
+        if (e->action == SET)
+            ml_headers_add(h, arena, name, value);
+        else if (e->action == MERGE)
             merge(h, arena, name, value);
-            break;
-        }
     }
 }
 

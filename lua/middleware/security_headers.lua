@@ -174,6 +174,9 @@ local function fields_of(conf, with_hsts)
   return gw.fields(list)
 end
 
+-- request -> the fields of the last of these policies that it came through
+local innermost = setmetatable({}, { __mode = "k" })
+
 --- Makes the policy.  conf has been checked against M.config.
 -- @return function(req, next) -> res
 function M.new(conf)
@@ -181,12 +184,11 @@ function M.new(conf)
 
   return function(req, next)
     local fields = req.scheme == "https" and over_tls or plain
-    local ctx = req.ctx
-    local outermost = ctx.security_headers == nil
-    ctx.security_headers = fields -- the innermost is the last to write
+    local outermost = innermost[req] == nil
+    innermost[req] = fields
     fields:keep(req)
     local res = next()
-    if outermost then ctx.security_headers:apply(res) end
+    if outermost then innermost[req]:apply(res) end
     return res
   end
 end
