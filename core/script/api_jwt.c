@@ -16,7 +16,8 @@
 #include "base/clock.h"
 #include "base/jwt.h"
 
-enum { CACHED_MAX = 512, CACHED_TOKEN_MAX = 4096 }; /* in each of two halves */
+/* In each of two halves; the claims take about as many bytes again. */
+enum { CACHED_MAX = 512, CACHED_BYTES_MAX = 256 << 10, CACHED_TOKEN_MAX = 4096 };
 
 static const char keys_key, verifier_key; /* metatables in the registry */
 
@@ -28,7 +29,8 @@ struct verifier {
     struct keys *keys;      /* an upvalue of the function keeps it */
     struct ml_arena *arena; /* owned; strings of the rules */
     struct ml_jwt_rules rules;
-    unsigned cached; /* tokens in the newer half */
+    unsigned cached;     /* tokens in the newer half */
+    size_t cached_bytes; /* of these tokens */
     bool no_cache;
 };
 
@@ -268,17 +270,19 @@ static double entry_number(lua_State *L, int entry, int field)
 /* Keeps the entry on top in the newer half. */
 static void keep(lua_State *L, struct verifier *v)
 {
-    if (v->cached == CACHED_MAX) {
+    if (v->cached == CACHED_MAX || v->cached_bytes > CACHED_BYTES_MAX) {
         lua_pushvalue(L, lua_upvalueindex(UP_NEWER));
         lua_replace(L, lua_upvalueindex(UP_OLDER));
         lua_createtable(L, 0, CACHED_MAX);
         lua_replace(L, lua_upvalueindex(UP_NEWER));
         v->cached = 0;
+        v->cached_bytes = 0;
     }
     lua_pushvalue(L, 1);
     lua_pushvalue(L, -2);
     lua_rawset(L, lua_upvalueindex(UP_NEWER));
     v->cached++;
+    v->cached_bytes += lua_objlen(L, 1);
 }
 
 static bool find(lua_State *L, struct verifier *v)

@@ -16,6 +16,7 @@
 
 #include <crypt.h>
 #include <openssl/crypto.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 enum { PASSWORD_MAX = 512, BCRYPT_PASSWORD_MAX = 72 };
@@ -23,7 +24,7 @@ enum { PASSWORD_MAX = 512, BCRYPT_PASSWORD_MAX = 72 };
 struct hashing { /* malloc'ed; freed on the loop's thread */
     struct ml_job job;
     struct ml_wait wait;
-    bool forgotten; /* nobody waits any more */
+    atomic_bool forgotten; /* nobody waits any more */
     bool verifying;
     char setting[CRYPT_OUTPUT_SIZE]; /* method, cost and salt, or the hash to compare with */
     char password[PASSWORD_MAX + 1];
@@ -41,8 +42,11 @@ static void hashing_free(struct hashing *h)
 static void run(struct ml_job *job)
 {
     struct hashing *h = (struct hashing *)job;
-    const char *out = crypt_r(h->password, h->setting, &h->data);
+    const char *out;
 
+    if (atomic_load(&h->forgotten))
+        return;
+    out = crypt_r(h->password, h->setting, &h->data);
     if (out != NULL && out[0] != '*')
         memcpy(h->result, out, strlen(out) + 1);
 }
@@ -51,7 +55,7 @@ static void finish(struct ml_job *job)
 {
     struct hashing *h = (struct hashing *)job;
 
-    if (h->forgotten)
+    if (atomic_load(&h->forgotten))
         hashing_free(h);
     else
         ml_task_wake(&h->wait);
@@ -85,7 +89,7 @@ static void cancel(void *ctx)
 {
     struct hashing *h = ctx;
 
-    h->forgotten = true;
+    atomic_store(&h->forgotten, true);
 }
 
 static int begin(lua_State *L, struct ml_task *task, struct hashing *h)

@@ -30,11 +30,15 @@ local function known_sources(list)
   end
 end
 
+local reserved = { host = true, connection = true, upgrade = true, trailer = true, te = true,
+                   ["content-length"] = true, ["transfer-encoding"] = true, ["keep-alive"] = true }
+
 local function header_names(headers)
   for name, claim in pairs(headers) do
     if type(name) ~= "string" or not name:find("^[%w!#$%%&'*+.^_`|~-]+$") then
       return "has a key that is no name of a header: " .. tostring(name)
     end
+    if reserved[name:lower()] then return "can not set " .. name end
     if type(claim) ~= "string" then return "must name a claim for " .. name end
   end
 end
@@ -168,9 +172,14 @@ local function field_text(text)
   return (text:gsub("[\194\195][\128-\191]", latin1))
 end
 
+-- Above 2^53 two numbers of the token may have become one.
+local function number_text(value)
+  if math.abs(value) <= 2 ^ 53 then return (gw.json.encode(value)) end
+end
+
 local function scalar(value)
   if type(value) == "string" then return field_text(value) end
-  if type(value) == "number" then return ("%.14g"):format(value) end
+  if type(value) == "number" then return number_text(value) end
   if type(value) == "boolean" then return tostring(value) end
 end
 

@@ -99,6 +99,13 @@ describe("jwt", function()
     assert.truthy(res.body:find('"id":["7"]', 1, true), res.body)
   end)
 
+  it("writes numbers so that no two are the same", function()
+    for text, expected in pairs { ["1234567890123456"] = "1234567890123456", ["0.1"] = "0.1", ["-5"] = "-5" } do
+      assert.truthy(ask(g, token(g, '{"n":' .. text .. "}")).body:find('"n":"' .. expected .. '"', 1, true))
+    end
+    assert.equal("claim_invalid", code(ask(g, token(g, '{"n":12345678901234567}'))))
+  end)
+
   it("never forwards a claim that no header can carry", function()
     for _, claim in ipairs { [["a\r\nX-Evil: 1"]], [["a\tb"]], [["\u0080"]], [["\u0100"]], [["日本"]],
                              [[" a"]], [["a "]], [[{"a":1}]], [=[["a,b"]]=], [["\u007f"]] } do
@@ -172,6 +179,7 @@ describe("jwt's options", function()
       ['{ "jwt", algorithms = { "RS256" }, jwks = "{}" }'] = "no JSON object with a list of keys",
       ['{ "jwt", algorithms = { "RS256" }, jwks_url = "https://a/" }'] = "can not be fetched by https yet",
       ['{ "jwt", algorithms = { "HS256" }, secret = "x", sources = { "body" } }'] = "unknown source",
+      ['{ "jwt", algorithms = { "HS256" }, secret = "x", headers = { Host = "sub" } }'] = "can not set Host",
       ['{ "jwt", algorithms = { "HS256" }, secret = "x", headers = { ["a b"] = "sub" } }'] = "no name of a header",
     } do
       local text, exit = policy.check { use = use }

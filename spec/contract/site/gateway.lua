@@ -16,6 +16,6 @@ gw.upstream("up", {
 gw.upstream("dead", { "http://127.0.0.1:" .. gw.env "DEAD_PORT", connect_timeout = 2 })
 
 gw.use {
-  { "closed_paths", prefixes = { "/admin" } },
+  { "closed_paths", prefixes = { "/admin" }, guarded = { "/auth" } },
   function(req) req:remove_header("x-user") end, -- identity is the gateway's to give
 }

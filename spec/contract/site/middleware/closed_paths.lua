@@ -10,6 +10,7 @@ local M = { name = "closed_paths" }
 
 M.config = {
   prefixes = { "list", of = "string", min = 1 }, -- "/admin" closes itself and everything below it
+  guarded = { "list", of = "string", default = {} }, -- open when written plainly: routes ask for a token there
 }
 
 local function byte_of(hex) return string.char(tonumber(hex, 16)) end
@@ -34,15 +35,25 @@ local function most_lenient(path)
   return path:lower()
 end
 
+local function is_below(path, prefix)
+  return path == prefix or path:sub(1, #prefix + 1) == prefix .. "/"
+end
+
 --- Makes the policy.
 function M.new(conf)
-  return function(req)
-    local path = most_lenient(req.path) .. "/"
+  local function is_closed(written)
+    local path = most_lenient(written)
     for _, prefix in ipairs(conf.prefixes) do
-      if path:sub(1, #prefix + 1) == prefix .. "/" then
-        return gw.error(403, "forbidden", "This path is closed")
-      end
+      if is_below(path, prefix) then return true end
     end
+    for _, prefix in ipairs(conf.guarded) do
+      if is_below(path, prefix) and not is_below(written, prefix) then return true end
+    end
+    return false
+  end
+
+  return function(req)
+    if is_closed(req.path) then return gw.error(403, "forbidden", "This path is closed") end
   end
 end
 
