@@ -5,6 +5,10 @@ local recorder = require "spec.support.recorder"
 
 local LAST = "GET /canary HTTP/1.1\r\nHost: canary.example\r\nConnection: close\r\n\r\n"
 
+local function get_with(fields)
+  return "GET /log HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n" .. fields .. "\r\n\r\n"
+end
+
 -- of final answers
 local function statuses(bytes)
   local list = {}
@@ -159,6 +163,38 @@ describe("an attack", function()
         assert.same({ 502, 403 }, statuses(run.bytes))
         assert.equal(1, #run.requests)
         victim()
+      end)
+    end
+  end)
+
+  describe("on the log:", function()
+    local cases = {
+      ["quotes"] = get_with('User-Agent: a","statusCode":"999","x":"\\'),
+      ["a terminal's escapes"] = get_with("User-Agent: \194\15531m red"),
+      ["line separators"] = get_with("User-Agent: \226\128\168{\226\128\169"),
+      ["text that turns around"] = get_with("User-Agent: \226\128\174gpj"),
+      ["bytes that are no UTF-8"] = get_with("User-Agent: \155\192\128\237\160\128\255"),
+      ["a method of escapes"] = "\27[31m /x HTTP/1.1\r\n\r\n",
+      ["a target of quotes"] = 'GET /"},{"statusCode":"999 HTTP/1.1\r\nHost: a.example\r\n\r\n',
+      ["credentials"] = get_with("Authorization: Bearer SECRET\r\nCookie: sid=SECRET"),
+    }
+    -- The log of everything so far: lines are written in batches.
+    local function whole_log()
+      local mark = "/mark/" .. math.random(1e9)
+      play("GET " .. mark .. " HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n")
+      return g:wait_for_log(mark .. '"')
+    end
+
+    for name, bytes in pairs(cases) do
+      it(name .. " are no way out of their string", function()
+        play(bytes)
+        local log = whole_log()
+        assert.is_nil(log:find("[%z\1-\9\11-\31\127\192\193\245-\255]"))
+        assert.is_nil(log:find("\194[\128-\159]"))
+        assert.is_nil(log:find("\226\128[\168-\174]"))
+        assert.is_nil(log:find('"statusCode":"', 1, true))
+        assert.is_nil(log:find("SECRET", 1, true))
+        for line in log:gmatch("([^\n]*)\n") do assert.truthy(line:find("^{.*}$")) end
       end)
     end
   end)
