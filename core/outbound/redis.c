@@ -1,4 +1,4 @@
-/* redis.c - the register of clients, and the calls of a cluster that wait for its map. */
+/* redis.c - the register of clients, and who waits for the map of a cluster. */
 #include "outbound/redis.h"
 
 #include "outbound/redis_call.h"
@@ -7,23 +7,46 @@
 #include <assert.h>
 #include <stdlib.h>
 
-/* The map is there, or will not be: those that waited until now go on.  Whoever is told may free
- * other calls, or make new ones. */
+enum { WAITING_MAX = 10000 };
+
+bool ml_redis_wait(struct ml_redis *r, struct ml_redis_waiter *w)
+{
+    if (r->waiting_count >= WAITING_MAX)
+        return false;
+    r->waiting_count++;
+    w->queued = true;
+    w->next = NULL;
+    *r->waiting_end = w;
+    r->waiting_end = &w->next;
+    return true;
+}
+
+void ml_redis_unwait(struct ml_redis *r, struct ml_redis_waiter *w)
+{
+    struct ml_redis_waiter **at = &r->waiting;
+
+    if (!w->queued)
+        return;
+    while (*at != w)
+        at = &(*at)->next;
+    *at = w->next;
+    if (w->next == NULL)
+        r->waiting_end = at;
+    w->queued = false;
+    r->waiting_count--;
+}
+
+/* The map is there, or will not be: those who waited until now go on. */
 static void on_settled(void *ctx)
 {
-    struct ml_redis *held = ctx, *r = ctx;
+    struct ml_redis *r = ctx, *held = r;
 
     held->refs++;
     for (unsigned n = r->waiting_count; n > 0 && r->waiting != NULL; n--) {
-        struct ml_redis_call *call = r->waiting;
+        struct ml_redis_waiter *w = r->waiting;
 
-        r->waiting = call->next;
-        if (r->waiting == NULL)
-            r->waiting_end = &r->waiting;
-        r->waiting_count--;
-        call->waiting = false;
-        if (ml_redis_call_start(call))
-            call->done(call->ctx);
+        ml_redis_unwait(r, w);
+        w->go(w);
     }
     ml_redis_release(&held);
 }
@@ -83,7 +106,7 @@ void ml_redis_release(struct ml_redis **redis)
     ml_loop_bury(r->o->loop, redis_free, r);
 }
 
-enum ml_redis_state ml_redis_state(const struct ml_redis *r)
+enum ml_redis_state ml_redis_state_of(const struct ml_redis *r)
 {
     return r->conn != NULL ? ml_redis_conn_state(r->conn) : ml_redis_cluster_state(r->cluster);
 }

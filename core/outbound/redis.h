@@ -14,7 +14,7 @@ struct ml_redis;
 struct ml_redis *ml_redis_hold(struct ml_outbound *o, const struct ml_redis_conf *conf);
 void ml_redis_release(struct ml_redis **r);
 /* Of a cluster: DOWN while its topology can not be had. */
-enum ml_redis_state ml_redis_state(const struct ml_redis *r);
+enum ml_redis_state ml_redis_state_of(const struct ml_redis *r);
 
 struct ml_redis_script { /* a Lua script of Redis; shared, counted */
     unsigned refs;

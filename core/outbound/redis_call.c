@@ -44,6 +44,8 @@ void ml_redis_script_release(struct ml_redis_script **script)
 
 /* ---- making a call ---- */
 
+static void go(struct ml_redis_waiter *w);
+
 struct ml_redis_call *ml_redis_call_new(struct ml_redis *r, void (*done)(void *ctx), void *ctx)
 {
     struct ml_redis_call *call = calloc(1, sizeof *call);
@@ -56,6 +58,7 @@ struct ml_redis_call *ml_redis_call_new(struct ml_redis *r, void (*done)(void *c
     call->ctx = ctx;
     call->v = &call->one;
     call->cap = 1;
+    call->waiter.go = go;
     return call;
 }
 
@@ -161,29 +164,16 @@ static enum ml_err route(struct ml_redis *r, int slot, struct ml_redis_conn **co
     return ML_OK;
 }
 
-/* Only a cluster without a map says so, and it says it of each request. */
-static bool wait_for_map(struct ml_redis_call *call)
-{
-    struct ml_redis *r = call->r;
-
-    if (r->waiting_count >= ML_REDIS_COMMANDS_MAX)
-        return false;
-    r->waiting_count++;
-    call->waiting = true;
-    call->next = NULL;
-    *r->waiting_end = call;
-    r->waiting_end = &call->next;
-    return true;
-}
-
-bool ml_redis_call_start(struct ml_redis_call *call)
+/* Sends the requests, or waits for the map, of which each would be told the same; true: the call
+ * has ended. */
+static bool start(struct ml_redis_call *call)
 {
     struct ml_redis_conn *conn;
 
     for (unsigned i = 0; i < call->count; i++) {
         enum ml_err err = route(call->r, call->v[i].slot, &conn);
 
-        if (err == ML_AGAIN && wait_for_map(call))
+        if (err == ML_AGAIN && ml_redis_wait(call->r, &call->waiter))
             return false;
         if (err == ML_AGAIN)
             fail(call, ML_OVERLOAD, "too many commands wait for the map of the cluster");
@@ -193,6 +183,15 @@ bool ml_redis_call_start(struct ml_redis_call *call)
             call->pending++;
     }
     return call->pending == 0;
+}
+
+static void go(struct ml_redis_waiter *w)
+{
+    struct ml_redis_call *call =
+        (struct ml_redis_call *)((char *)w - offsetof(struct ml_redis_call, waiter));
+
+    if (start(call))
+        call->done(call->ctx);
 }
 
 static void on_reply(struct ml_redis_part *part, enum ml_err err, struct ml_redis_reply *reply,
@@ -223,7 +222,7 @@ bool ml_redis_call_send(struct ml_redis_call *call)
         call->v[i].call = call;
         call->v[i].part.done = on_reply;
     }
-    return ml_redis_call_start(call);
+    return start(call);
 }
 
 /* ---- replies ---- */
@@ -331,21 +330,6 @@ const struct ml_redis_reply *ml_redis_call_reply(const struct ml_redis_call *cal
     return call->v[index].reply;
 }
 
-static void leave_waiting(struct ml_redis_call *call)
-{
-    struct ml_redis *r = call->r;
-    struct ml_redis_call **at = &r->waiting;
-
-    if (!call->waiting)
-        return;
-    while (*at != call)
-        at = &(*at)->next;
-    *at = call->next;
-    if (call->next == NULL)
-        r->waiting_end = at;
-    r->waiting_count--;
-}
-
 static void request_free(struct ml_redis_request *q)
 {
     ml_redis_conn_cancel(&q->part);
@@ -360,7 +344,7 @@ void ml_redis_call_free(struct ml_redis_call **freed)
     *freed = NULL;
     if (call == NULL)
         return;
-    leave_waiting(call);
+    ml_redis_unwait(call->r, &call->waiter);
     for (unsigned i = 0; i < call->count; i++)
         request_free(&call->v[i]);
     ml_redis_script_release(&call->script);

@@ -17,6 +17,12 @@ struct ml_redis_request {      /* one command of a call, or all of a transaction
     struct ml_redis_reply *reply; /* owned */
 };
 
+struct ml_redis_waiter { /* embed */
+    struct ml_redis_waiter *next;
+    bool queued;
+    void (*go)(struct ml_redis_waiter *w); /* may free w and others, and make new ones */
+};
+
 struct ml_redis_call {
     struct ml_redis *r; /* held */
     void (*done)(void *ctx);
@@ -30,8 +36,7 @@ struct ml_redis_call {
     size_t held;                    /* bytes of its replies */
     enum ml_err err;                /* the first failure */
     char why[ML_REDIS_HOST_CAP + 200];
-    struct ml_redis_call *next; /* in the list of those that wait for the map */
-    bool waiting;
+    struct ml_redis_waiter waiter; /* for the map of the cluster */
 };
 
 struct ml_redis {
@@ -39,13 +44,14 @@ struct ml_redis {
     struct ml_redis *next;
     unsigned refs;
     struct ml_redis_conf conf;
-    struct ml_redis_conn *conn;       /* owned; single */
-    struct ml_redis_cluster *cluster; /* owned; or this one */
-    struct ml_redis_call *waiting, **waiting_end;
+    struct ml_redis_conn *conn;                     /* owned; single */
+    struct ml_redis_cluster *cluster;               /* owned; or this one */
+    struct ml_redis_waiter *waiting, **waiting_end; /* for the map; borrowed */
     unsigned waiting_count;
 };
 
-/* Sends the requests, or puts the call in the list when there is no map; true: it has ended. */
-bool ml_redis_call_start(struct ml_redis_call *call);
+/* Calls go once the map is there, or can not be had; false when too many wait. */
+bool ml_redis_wait(struct ml_redis *r, struct ml_redis_waiter *w);
+void ml_redis_unwait(struct ml_redis *r, struct ml_redis_waiter *w);
 
 #endif

@@ -62,8 +62,7 @@ static void set_why(struct ml_redis_conn *c, const char *what)
     if (c->place.port == 0)
         snprintf(c->why, sizeof c->why, "%s: %s", host, what);
     else
-        snprintf(c->why, sizeof c->why, strchr(host, ':') != NULL ? "[%s]:%d: %s" : "%s:%d: %s",
-                 host, c->place.port, what);
+        snprintf(c->why, sizeof c->why, "%s:%d: %s", host, c->place.port, what);
 }
 
 /* ---- the end of a connection, whole or for now ---- */

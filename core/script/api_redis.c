@@ -315,7 +315,7 @@ static int redis_state(lua_State *L)
                                         [ML_REDIS_DOWN] = "down"};
     struct handle *h = check_handle(L);
 
-    lua_pushstring(L, names[h->r != NULL ? ml_redis_state(h->r) : ML_REDIS_IDLE]);
+    lua_pushstring(L, names[h->r != NULL ? ml_redis_state_of(h->r) : ML_REDIS_IDLE]);
     return 1;
 }
 

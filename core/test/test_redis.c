@@ -38,9 +38,9 @@ TEST(nothing_connects_before_the_first_command)
     lab_turn();
     lab_turn();
     peer_poll(&peer);
-    CHECK(peer.accepted == 0 && ml_redis_state(redis) == ML_REDIS_IDLE);
+    CHECK(peer.accepted == 0 && ml_redis_state_of(redis) == ML_REDIS_IDLE);
     connect_it();
-    CHECK(peer.accepted == 1 && ml_redis_state(redis) == ML_REDIS_READY);
+    CHECK(peer.accepted == 1 && ml_redis_state_of(redis) == ML_REDIS_READY);
     finish();
 }
 
@@ -79,7 +79,7 @@ TEST(a_refused_password_is_an_outage_and_is_not_told)
     SAY(&peer, "-SECRET is wrong\r\n-NOAUTH\r\n");
     ask_wait(&a);
     CHECK(strstr(a.why, "SECRET") == NULL && strstr(a.why, "refused") != NULL);
-    CHECK(fails(&a, ML_UP_CONNECT) && ml_redis_state(redis) == ML_REDIS_DOWN);
+    CHECK(fails(&a, ML_UP_CONNECT) && ml_redis_state_of(redis) == ML_REDIS_DOWN);
     finish();
 }
 
@@ -154,12 +154,12 @@ TEST(a_refused_connection_fails_at_once_then_without_an_attempt)
     close(peer.listener);
     ask(&a, redis, "GET a");
     CHECK(!a.done); /* never from inside */
-    CHECK(fails(&a, ML_UP_CONNECT) && ml_redis_state(redis) == ML_REDIS_DOWN);
+    CHECK(fails(&a, ML_UP_CONNECT) && ml_redis_state_of(redis) == ML_REDIS_DOWN);
     ask(&b, redis, "GET b");
     CHECK(b.done && fails(&b, ML_UP_CONNECT));
     peer_listen(&peer, peer.port);
     peer_hello(&peer); /* it comes by itself */
-    while (ml_redis_state(redis) != ML_REDIS_READY)
+    while (ml_redis_state_of(redis) != ML_REDIS_READY)
         lab_turn();
     ask(&a, redis, "GET a");
     peer_expect(&peer, GET_A);
@@ -180,7 +180,7 @@ TEST(a_lost_connection_fails_what_waits_and_the_next_command_connects)
     SAY(&peer, "$1\r\n1\r\n$5\r\nab");
     peer_hang_up(&peer);
     CHECK(answers(&a, "1") && fails(&b, ML_UP_CLOSED));
-    CHECK(ml_redis_state(redis) == ML_REDIS_IDLE);
+    CHECK(ml_redis_state_of(redis) == ML_REDIS_IDLE);
     connect_it();
     CHECK(peer.accepted == 2);
     finish();
@@ -191,7 +191,7 @@ TEST(an_idle_connection_that_the_server_closes_is_made_anew)
     begin(5);
     connect_it();
     peer_hang_up(&peer);
-    while (ml_redis_state(redis) != ML_REDIS_IDLE)
+    while (ml_redis_state_of(redis) != ML_REDIS_IDLE)
         lab_turn();
     connect_it();
     finish();
@@ -206,7 +206,7 @@ TEST(a_silent_server_times_out_and_is_down_until_it_answers)
     ask(&a, redis, "GET a");
     ask(&b, redis, "GET b");
     CHECK(fails(&a, ML_UP_TIMEOUT) && fails(&b, ML_UP_TIMEOUT));
-    CHECK(ml_redis_state(redis) == ML_REDIS_DOWN);
+    CHECK(ml_redis_state_of(redis) == ML_REDIS_DOWN);
     ask(&c, redis, "GET a");
     CHECK(c.done && fails(&c, ML_UP_CONNECT));
     while (peer.accepted < 2) { /* it accepts, but does not answer */
@@ -216,7 +216,7 @@ TEST(a_silent_server_times_out_and_is_down_until_it_answers)
     ask(&c, redis, "GET a");
     CHECK(c.done && fails(&c, ML_UP_CONNECT));
     peer_hello(&peer);
-    while (ml_redis_state(redis) != ML_REDIS_READY)
+    while (ml_redis_state_of(redis) != ML_REDIS_READY)
         lab_turn();
     ask(&a, redis, "GET a");
     peer_expect(&peer, GET_A);
@@ -240,7 +240,7 @@ TEST(a_late_reply_is_not_taken_for_that_of_the_next_command)
         lab_turn();
     SAY(&peer, "$4\r\nla"); /* the server lives, but the reply is too late */
     CHECK(fails(&a, ML_UP_TIMEOUT));
-    CHECK(ml_redis_state(redis) == ML_REDIS_READY);
+    CHECK(ml_redis_state_of(redis) == ML_REDIS_READY);
     ask(&b, redis, "GET b");
     peer_expect(&peer, GET_B);
     SAY(&peer, "te\r\n$1\r\n2\r\n");
@@ -259,11 +259,11 @@ TEST(a_server_that_drips_does_not_hold_a_place_for_ever)
     peer_expect(&peer, GET_A);
     SAY(&peer, "$9999\r\n");
     CHECK(fails(&a, ML_UP_TIMEOUT));
-    while (!peer.eof && ml_redis_state(redis) != ML_REDIS_DOWN) {
+    while (!peer.eof && ml_redis_state_of(redis) != ML_REDIS_DOWN) {
         SAY(&peer, "x");
         lab_turn();
     }
-    CHECK(ml_redis_state(redis) == ML_REDIS_DOWN);
+    CHECK(ml_redis_state_of(redis) == ML_REDIS_DOWN);
     finish();
 }
 
@@ -283,14 +283,14 @@ TEST(garbage_too_much_and_what_nobody_asked_for_end_the_connection)
         ask_wait(&a);
         CHECK(a.err != ML_UP_TIMEOUT);
         ml_redis_call_free(&a.call);
-        while (ml_redis_state(redis) != ML_REDIS_DOWN)
+        while (ml_redis_state_of(redis) != ML_REDIS_DOWN)
             lab_turn();
         finish();
     }
     begin(5);
     connect_it();
     SAY(&peer, "+nobody asked\r\n");
-    while (ml_redis_state(redis) != ML_REDIS_DOWN)
+    while (ml_redis_state_of(redis) != ML_REDIS_DOWN)
         lab_turn();
     finish();
 }
@@ -425,7 +425,7 @@ TEST(clients_of_one_configuration_share_the_connection)
     CHECK(other == redis && third != redis);
     ml_redis_release(&other);
     ml_redis_release(&third);
-    CHECK(ml_redis_state(redis) == ML_REDIS_READY);
+    CHECK(ml_redis_state_of(redis) == ML_REDIS_READY);
     finish();
 }
 
@@ -496,7 +496,7 @@ TEST(replies_of_one_call_are_bounded_together)
     for (int i = 0; i < 4; i++)
         peer_say(&peer, ml_buf_str(&text));
     CHECK(fails(&a, ML_LIMIT));
-    CHECK(ml_redis_state(redis) == ML_REDIS_READY);
+    CHECK(ml_redis_state_of(redis) == ML_REDIS_READY);
     ml_buf_release(&text);
     finish();
 }

@@ -64,9 +64,9 @@ static void connect_both(void)
 TEST(commands_wait_for_the_map_and_go_to_the_owners_of_their_keys)
 {
     begin();
-    CHECK(ml_redis_state(redis) == ML_REDIS_IDLE);
+    CHECK(ml_redis_state_of(redis) == ML_REDIS_IDLE);
     connect_both();
-    CHECK(ml_redis_state(redis) == ML_REDIS_READY);
+    CHECK(ml_redis_state_of(redis) == ML_REDIS_READY);
     CHECK(low.accepted == 1 && high.accepted == 1);
     finish();
 }
@@ -207,7 +207,7 @@ TEST(a_map_that_can_not_be_had_fails_those_who_wait_and_the_next_at_once)
     SAY(&low, "-ERR This instance has cluster support disabled\r\n");
     CHECK(fails(&a, ML_UP_CONNECT) && fails(&b, ML_UP_CONNECT));
     ask(&a, redis, "GET foo");
-    CHECK(a.done && ml_redis_state(redis) == ML_REDIS_DOWN);
+    CHECK(a.done && ml_redis_state_of(redis) == ML_REDIS_DOWN);
     ml_redis_call_free(&a.call);
     finish();
 }

@@ -62,9 +62,19 @@ local function answers(self)
   return line ~= nil
 end
 
+local function ended(self)
+  return wait.wait(self.pid, wait.WNOHANG) == self.pid
+end
+
+--- Starts it (again); false when it ended at once, because somebody else took the port.
 function Server:run()
   self.pid = gateway.spawn(self.argv, nil, self.folder .. "/log")
-  gateway.eventually(function() return answers(self) end, "an answer of redis-server")
+  local how = gateway.eventually(function()
+    return ended(self) and "ended" or answers(self) and "answers"
+  end, "an answer of redis-server")
+  if how == "answers" then return true end
+  self.pid = nil
+  return false
 end
 
 function Server:signal(name)
@@ -81,31 +91,33 @@ end
 --- Ends it and starts it again on the same port, with nothing in it.
 function Server:restart()
   self:kill()
-  self:run()
+  assert(self:run(), "redis-server ended at once")
+end
+
+-- A port for redis-server; for a node of a cluster its bus port (10000 above) exists too.
+local function pick_port(highest)
+  for _ = 1, 1000 do
+    local port = gateway.free_port()
+    if port < highest then return port end
+  end
+  error("there is no port below " .. highest)
 end
 
 --- @param args list of more arguments
 -- @param password string or nil, for :call
--- @param port number, else a free one
-function M.start(args, password, port)
-  local self = setmetatable({ folder = gateway.folder(), port = port or gateway.free_port(),
-                              password = password }, Server)
-  self.socket = self.folder .. "/redis.sock"
-  self.argv = { "redis-server", "--port", tostring(self.port), "--bind", "127.0.0.1", "--dir", self.folder,
-                "--unixsocket", self.socket, "--save", "", "--appendonly", "no", "--daemonize", "no" }
-  for _, arg in ipairs(args or {}) do self.argv[#self.argv + 1] = arg end
-  running[#running + 1] = self
-  self:run()
-  return self
-end
-
--- A port whose cluster bus port (10000 above) exists too.
-local function cluster_port()
-  for _ = 1, 1000 do
-    local port = gateway.free_port()
-    if port < 55000 then return port end
+-- @param highest number or nil, bound of the port
+function M.start(args, password, highest)
+  for _ = 1, 5 do
+    local self = setmetatable({ folder = gateway.folder(), port = pick_port(highest or 65536),
+                                password = password }, Server)
+    self.socket = self.folder .. "/redis.sock"
+    self.argv = { "redis-server", "--port", tostring(self.port), "--bind", "127.0.0.1", "--dir", self.folder,
+                  "--unixsocket", self.socket, "--save", "", "--appendonly", "no", "--daemonize", "no" }
+    for _, arg in ipairs(args or {}) do self.argv[#self.argv + 1] = arg end
+    running[#running + 1] = self
+    if self:run() then return self end
   end
-  error("there is no port below 55000")
+  error("redis-server ends at once: " .. gateway.read(running[#running].folder .. "/log"))
 end
 
 --- n masters with all slots, in equal parts; each knows it.
@@ -113,7 +125,7 @@ function M.cluster(n)
   local nodes, share = {}, math.ceil(16384 / n)
   for i = 1, n do
     nodes[i] = M.start({ "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf",
-                         "--cluster-node-timeout", "2000" }, nil, cluster_port())
+                         "--cluster-node-timeout", "2000" }, nil, 55000)
   end
   for i, node in ipairs(nodes) do
     local first, last = (i - 1) * share, math.min(i * share, 16384) - 1
