@@ -17,7 +17,7 @@ local M = { name = "circuit_breaker" }
 
 M.config = {
   key = { "string", "function", optional = true,
-    doc = "Whose state it is: a name, or function(req) -> name; the route's pattern when it is missing." },
+    doc = "A name, or function(req) -> name of at most 200 bytes (else none); or the route's pattern." },
   error_ratio = { "number", default = 0.5, min = 0.01, max = 1, doc = "Share of failures that opens it." },
   min_requests = { "integer", default = 20, min = 1, max = 1000000,
     doc = "Requests in the window before the share counts." },
@@ -29,6 +29,8 @@ M.config = {
   statuses = { "list", of = "integer", default = { 500, 502, 503, 504 },
     doc = "Statuses of the upstream that are failures." },
 }
+
+local KEY_MAX = 200
 
 local function key_function(key)
   if type(key) == "function" then return key end
@@ -107,7 +109,7 @@ function M.new(conf)
 
   return function(req, next)
     local key = key_of(req)
-    if key == nil then return next() end
+    if type(key) ~= "string" or #key > KEY_MAX then return next() end
     local open_until = dict:get(key .. ":until")
     if open_until then
       local left_s = open_until - gw.now()

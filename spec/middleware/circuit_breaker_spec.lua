@@ -93,5 +93,9 @@ describe("circuit_breaker", function()
     assert.equal(503, status(g2, "/p/x?tenant=a"))
     assert.equal(200, status(g2, "/p/x?tenant=b"))
     for _ = 1, 9 do assert.equal(500, status(g2, "/p/x?status=500")) end -- no key: no breaker
+    for _, key in ipairs { "tenant=c&tenant=d", "tenant=" .. ("x"):rep(2000) } do -- no name: none either
+      for _ = 1, 5 do assert.equal(500, status(g2, "/p/x?status=500&" .. key)) end
+      assert.equal(200, status(g2, "/p/x?" .. key))
+    end
   end)
 end)

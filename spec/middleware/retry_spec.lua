@@ -63,6 +63,15 @@ describe("retry", function()
     assert.equal("3", g:ask("GET /p/count?key=dead").body)
   end)
 
+  it("ends with the time that a policy around it allows", function()
+    local g2 = policy.start { up = up, use = [[ { "timeout", seconds = 0.5 }, "security_headers",
+      { "retry", attempts = 10, statuses = { 503 }, backoff = 0.2, max_backoff = 60, reserve = 1000 } ]] }
+    assert.equal("2 PUT body", g2:ask("PUT /p/x?fail=1", { body = "body" }).body)
+    local res = g2:ask("PUT /p/x?fail=1000", { body = "body" })
+    assert.equal(504, res.status)
+    assert.truthy(res.body:find('"error":"timeout"', 1, true), res.body)
+  end)
+
   it("has a budget, which requests fill again", function()
     local g2 = policy.start { use = [[ { "retry", attempts = 5, statuses = { 503 }, backoff = 0, reserve = 2,
       budget = 0.5 } ]], up = up,
