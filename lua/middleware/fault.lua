@@ -3,8 +3,10 @@
 -- It refuses to be loaded unless `enabled = true`, so that it can not be left in a site by mistake. With
 -- `header`, only requests that have this header are hurt. A request may be delayed and then refused.
 --
---   gw.group("/api", { { "fault", enabled = true, delay = 2, delay_share = 0.1,
---                        status = 503, abort_share = 0.05, header = "X-Test-Fault" } }, function() ... end)
+--   gw.group("/api", {
+--     { "fault", enabled = true, header = "X-Test-Fault", delay = 2, delay_share = 0.1, status = 503,
+--       abort_share = 0.05 },
+--   }, function() gw.route("* /*rest", { to = "api" }) end)
 local gw = require "moonlatch"
 
 local M = { name = "fault" }

@@ -6,7 +6,10 @@
 -- `id`, `parent` (nil in a new trace), `span` and `sampled` for other policies and for log lines.
 --
 --   gw.use { { "trace_context", sample = 0.1, response_header = "traceresponse" } }
---   gw.route("GET /x", function(req) gw.log.info("seen", { traceId = req.ctx.trace.id }) ... end)
+--   gw.route("GET /x", function(req)
+--     gw.log.info("seen", { traceId = req.ctx.trace.id })
+--     return gw.response(204)
+--   end)
 local gw = require "moonlatch"
 
 local M = { name = "trace_context" }
