@@ -3,7 +3,7 @@ BUILD ?= build
 CMAKE_ARGS ?=
 SECONDS ?= 30
 
-.PHONY: run build configure test unit lint fuzz bench docs clean packages run-packages test-packages
+.PHONY: run build configure test unit lint fuzz bench docs npm-test clean packages run-packages test-packages
 
 ## run: install what is missing, build, start examples/hospital with everything embedded
 run: run-packages build
@@ -32,6 +32,10 @@ fuzz:
 ## bench: CPU per request against Debian's nginx and haproxy
 bench: build
 	@sh bench/run.sh $(BUILD)/moonlatch
+
+## npm-test: beside libraries of npm, which it installs in spec/npm
+npm-test: test-packages build
+	@sh tools/npm.sh $(CURDIR)/$(BUILD)/moonlatch
 
 ## docs: docs/policies.md out of lua/middleware
 docs: test-packages

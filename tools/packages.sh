@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the Debian packages that are missing for: build | run | test | bench | fuzz. Needs root or sudo only when
+# Installs the Debian packages that are missing for: build | run | test | bench | fuzz | npm. Needs root or sudo only when
 # something is missing.
 set -eu
 
@@ -11,6 +11,7 @@ test="$build lua-busted lua-check lua-socket lua-posix lua-cjson curl wrk procps
 
 fuzz="clang libclang-rt-14-dev libssl-dev libjwt-dev"
 bench="$test nginx-light haproxy util-linux"
+npm="nodejs npm"
 
 case "${1:-build}" in
 build) want=$build ;;
@@ -18,7 +19,8 @@ run) want=$run ;;
 test) want=$test ;;
 bench) want=$bench ;;
 fuzz) want=$fuzz ;;
-*) echo "usage: packages.sh build|run|test|bench|fuzz" >&2; exit 2 ;;
+npm) want=$npm ;;
+*) echo "usage: packages.sh build|run|test|bench|fuzz|npm" >&2; exit 2 ;;
 esac
 
 missing=
