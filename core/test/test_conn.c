@@ -275,3 +275,40 @@ TEST(only_a_trusted_proxy_says_who_the_client_is)
     client_close(&c);
     lab_teardown();
 }
+
+static void check_scheme(struct client *c, const char *fields, const char *expected)
+{
+    char request[256];
+    unsigned held = lab.held_count;
+
+    snprintf(request, sizeof request, "GET /a HTTP/1.1\r\nHost: a\r\n%s\r\n", fields);
+    client_say(c, request);
+    AWAIT(lab.held_count == held + 1);
+    CHECK(ml_str_eq(lab.held[held]->req.scheme, ml_str_of(expected)));
+}
+
+/* The last word is that of the nearest proxy. */
+TEST(only_a_trusted_proxy_says_by_which_scheme_the_client_came)
+{
+    static const char *const said[][2] = {{"X-Forwarded-Proto: https\r\n", "https"},
+                                          {"x-forwarded-proto: HTTPS\r\n", "https"},
+                                          {"X-Forwarded-Proto: http, https\r\n", "https"},
+                                          {"X-Forwarded-Proto: https, http\r\n", "http"},
+                                          {"X-Forwarded-Proto: gopher\r\n", "http"},
+                                          {"", "http"}};
+    struct ml_cidr loopback;
+
+    CHECK(ml_cidr_parse(ML_STR("127.0.0.0/8"), &loopback));
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+        for (unsigned trusted = 0; trusted < 2; trusted++) {
+            struct client c;
+
+            lab_setup();
+            lab.conf.trusted = &loopback;
+            lab.conf.trusted_count = trusted;
+            client_open(&c);
+            check_scheme(&c, said[i][0], trusted ? said[i][1] : "http");
+            client_close(&c);
+            lab_teardown();
+        }
+}

@@ -167,6 +167,26 @@ TEST_SPLIT(a_chunked_body_beyond_the_limit_is_refused)
     lab_teardown();
 }
 
+TEST_SPLIT(a_limit_that_a_policy_sets_counts_the_chunks_from_then_on)
+{
+    struct client c;
+
+    lab_setup();
+    client_open(&c);
+    client_say(&c, "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n");
+    AWAIT(lab.held_count == 1 && lab.held[0]->notes.bytes_in == 2);
+    lab.held[0]->body_limited = true;
+    lab.held[0]->body_max = 4;
+    client_say(&c, "2\r\nll\r\n");
+    AWAIT(lab.held[0]->notes.bytes_in == 4);
+    CHECK(lab.held[0]->req.body->state == ML_PIPE_OPEN);
+    client_say(&c, "1\r\no\r\n");
+    AWAIT(lab.held[0]->req.body->state == ML_PIPE_ABORTED);
+    CHECK(lab.held[0]->req.body->why == ML_BODY_TOO_LARGE);
+    client_close(&c);
+    lab_teardown();
+}
+
 TEST_SPLIT(a_chunk_that_is_malformed_breaks_the_body_off)
 {
     struct client c;
