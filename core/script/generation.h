@@ -7,6 +7,8 @@
 #include "script/site.h"
 #include "script/snapshot.h"
 
+#include <lua.h>
+
 struct ml_generation;
 
 /* What scripts may use of this process; NULL members in the staging process (load does no I/O). */
@@ -18,6 +20,9 @@ struct ml_script_host {
     double started_s; /* wall clock: begin of the gateway */
     char *(*status_json)(void *ctx); /* malloc'ed answer of `gw.status()`, or NULL */
     void *status_ctx;
+    /* For tests: may change the table `core` on top of L before the site is loaded; else NULL. */
+    void (*extend)(lua_State *L, void *ctx);
+    void *extend_ctx;
 };
 
 /* Loads the snapshot in a fresh VM.  NULL on failure, with "file:line: what is wrong" in why. */
