@@ -104,7 +104,7 @@ function M.new(loader, routes, upstreams)
   local gw = {}
   values(gw)
   waiting(gw)
-  gw.crypto, gw.jwt = crypto.new(), jwt.new(warner(upstreams))
+  gw.crypto, gw.jwt = crypto.new(), jwt.new(warner(upstreams), function() return upstreams.closed end)
   declarations(gw, loader, routes, upstreams)
   return sandbox.read_only("gw", setmetatable(gw, { __index = function(_, name)
     error(("gw.%s does not exist"):format(tostring(name)), 2)

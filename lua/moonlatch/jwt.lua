@@ -14,8 +14,9 @@ local M = {}
 
 local RETRY_S, TICK_S, WAIT_S, SECRET_MIN = 10, 5, 0.02, 32
 local kinds = { "secret", "pem", "jwk", "jwks", "url" }
-local fields = { secret = true, pem = true, jwk = true, jwks = true, url = true, kid = true,
-                 algs = true, alg = true, refresh = true, timeout = true }
+local common = { algs = true }
+local options_of = { url = { refresh = true, timeout = true }, jwks = {} } -- keys of a set have their own kid
+local one_key = { kid = true }
 
 local remotes = setmetatable({}, { __mode = "k" }) -- keys -> where they come from
 
@@ -35,7 +36,9 @@ end
 
 local function complaint(source, kind)
   for name in pairs(source) do
-    if not fields[name] then return ("it has the unknown field %q"):format(tostring(name)) end
+    if name ~= kind and not common[name] and not (options_of[kind] or one_key)[name] then
+      return ("it has the field %q, which is of no use here"):format(tostring(name))
+    end
   end
   local value = source[kind]
   if type(value) == "table" and (kind == "jwk" or kind == "jwks") then return end
@@ -51,7 +54,7 @@ end
 local function for_core(source, kind)
   local value = source[kind]
   if type(value) == "table" then value = assert(core.json_encode(value)) end
-  return { [kind] = value, kid = source.kid, algs = source.algs or source.alg }
+  return { [kind] = value, kid = source.kid, algs = source.algs }
 end
 
 local function is_list(spec)
@@ -158,7 +161,7 @@ local function seconds(value, name, default, min)
 end
 
 local function make_remote(keys, source, plain)
-  local remote = { url = source.url, algs = source.algs or source.alg, plain = plain,
+  local remote = { url = source.url, algs = source.algs, plain = plain,
                    refresh = seconds(source.refresh, "refresh", 300, 10),
                    timeout = seconds(source.timeout, "timeout", 5, 1),
                    tried = -math.huge, fetched = -math.huge, busy_until = 0 }
@@ -168,11 +171,12 @@ end
 
 -- ---- the functions ----
 
-local function keys_of(spec, warn)
+local function keys_of(spec, warn, is_loaded)
   if type(spec) == "userdata" then return spec end
   if type(spec) ~= "table" then error("gw.jwt.keys: a table is expected", 0) end
   local plain, source = sort_out(spec)
   if #plain == 0 and not source then error("gw.jwt.keys: there is no key", 0) end
+  if source and is_loaded() then error("keys of a url are made while the site is loaded", 0) end
   local keys = core.jwt_keys(plain)
   local _, shortest = core.jwt_keys_info(keys)
   if shortest and shortest < SECRET_MIN then
@@ -218,12 +222,13 @@ end
 
 --- The functions of gw.jwt.
 -- @param warn function(text), for what is allowed but should not be
-function M.new(warn)
+-- @param is_loaded function() -> is the site loaded already?
+function M.new(warn, is_loaded)
   return sandbox.read_only("gw.jwt", {
     --- Keys of a source, or of a list of them: { secret = }, { pem = }, { jwk = }, { jwks = } or
     -- { url =, refresh = 300, timeout = 5 }, each with kid = and algs = if wanted.
     keys = function(spec)
-      local ok, keys = pcall(keys_of, spec, warn)
+      local ok, keys = pcall(keys_of, spec, warn, is_loaded)
       if ok then return keys end
       error(tostring(keys), 2)
     end,

@@ -2,7 +2,7 @@
 local fake = require "spec.support.core"
 
 describe("gw.jwt.keys", function()
-  local core, jwt, clock, answers, asked, shared, timers, warnings
+  local core, jwt, clock, answers, asked, shared, timers, warnings, loaded
 
   -- A set of keys is a list of the texts that it was made of; a token is good when it is one of them.
   local function install()
@@ -47,7 +47,9 @@ describe("gw.jwt.keys", function()
     core = fake.new()
     clock, answers, asked, shared, timers, warnings = 1000, {}, {}, {}, {}, {}
     install()
-    jwt = require("moonlatch.jwt").new(function(text) warnings[#warnings + 1] = text end)
+    loaded = false
+    jwt = require("moonlatch.jwt").new(function(text) warnings[#warnings + 1] = text end,
+                                       function() return loaded end)
   end)
 
   local function fails(message, spec)
@@ -67,13 +69,23 @@ describe("gw.jwt.keys", function()
     fails("needs one of secret", {})
     fails("needs one of secret", { { secret = "x" }, {} })
     fails("both secret and pem", { secret = "x", pem = "y" })
-    fails('unknown field "id"', { secret = "x", id = 1 })
+    fails('the field "id", which is of no use here', { secret = "x", id = 1 })
+    fails('the field "refresh"', { secret = "x", refresh = 60 })
+    fails('the field "kid"', { url = "http://a/", kid = "1" })
+    fails('the field "kid"', { jwks = "{}", kid = "1" })
     fails("secret must be a string", { secret = 5 })
     fails("by https yet", { url = "https://a/" })
     fails("must begin with http://", { url = "file:///etc/passwd" })
     fails("another url already", { { url = "http://a/" }, { url = "http://b/" } })
     fails("refresh must be from 10", { url = "http://a/", refresh = 1 })
     fails("timeout must be from 1", { url = "http://a/", timeout = 0 })
+  end)
+
+  it("of a URL are for the time of the load", function()
+    loaded = true
+    fails("are made while the site is loaded", { url = "http://a/" })
+    assert.same({ "p" }, jwt.keys({ pem = "p" }).texts)
+    assert.equal(0, #timers)
   end)
 
   it("of a URL are asked for by a timer, and make no request at load", function()
