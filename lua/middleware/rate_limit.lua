@@ -125,9 +125,7 @@ local function refuse(req, conf, it, retry)
   local body = conf.body or default_body
   if conf.on_limited then conf.on_limited(req, info) end
   if type(body) == "function" then body = body(req, info) end
-  local res = gw.response(conf.status, body)
-  res:set_header("Retry-After", tostring(info.retry_after))
-  return res
+  return gw.response(conf.status, body), tostring(info.retry_after)
 end
 
 -- ---- the policy ----
@@ -200,12 +198,18 @@ function M.new(conf)
       ctx.rate_limits = all
     end
     if all then all[#all + 1] = it end
-    local res = allowed and go_on(req, next, delay, lease) or refuse(req, conf, it, retry)
+    local res, retry_after
+    if allowed then
+      res = go_on(req, next, delay, lease)
+    else
+      res, retry_after = refuse(req, conf, it, retry)
+    end
     if outermost then
       local least = least_of(all)
       write(res, least, all)
       if least.degraded then res:set_header("X-RateLimit-Degraded", "local") end
     end
+    if retry_after then res:set_header("Retry-After", retry_after) end
     return res
   end
 end

@@ -33,7 +33,9 @@ local function text_of(value)
 end
 
 local function user_of(user)
-  if type(user) == "table" then return text_of(user.sub) or text_of(user.id) end
+  if type(user) == "table" then
+    return text_of(user.id) or text_of(user.sub) or text_of(user.userId) or text_of(user.user_id)
+  end
   return text_of(user)
 end
 
