@@ -1,8 +1,8 @@
 /* api_password.c - password hashes: slow on purpose, so a thread beside the loop computes them.
  *
- *   core.password_hash(password, method, cost) -> text | nil, code
- *   core.password_verify(password, hash) -> boolean | nil, code     code: "overload"
- *   core.password_check(hash) -> boolean     is it a hash that can be verified?
+ *   core.password_hash(password, method, cost) -> text | nil, code     code: also
+ * "password_unusable" core.password_verify(password, hash) -> boolean | nil, code     code:
+ * "overload" core.password_check(hash) -> boolean     is it a hash that can be verified?
  *
  *   task waits --job--> helper: crypt --finish--> woken, or forgotten when its task is gone
  *
@@ -92,6 +92,13 @@ static void cancel(void *ctx)
     atomic_store(&h->forgotten, true);
 }
 
+static int fail(lua_State *L, const char *code)
+{
+    lua_pushnil(L);
+    lua_pushstring(L, code);
+    return 2;
+}
+
 static int begin(lua_State *L, struct ml_task *task, struct hashing *h)
 {
     h->job.run = run;
@@ -100,9 +107,7 @@ static int begin(lua_State *L, struct ml_task *task, struct hashing *h)
     if (ml_helper_start(ml_tasks_loop(ml_task_owner(task)), &h->job))
         return ml_task_wait(L, &h->wait);
     hashing_free(h);
-    lua_pushnil(L);
-    lua_pushstring(L, ml_err_word(ML_OVERLOAD));
-    return 2;
+    return fail(L, ml_err_word(ML_OVERLOAD));
 }
 
 static struct hashing *hashing_new(struct ml_str password, const char *setting)
@@ -152,13 +157,11 @@ static int api_password_hash(lua_State *L)
     struct ml_task *task = ml_task_waiter(L);
     char salt[32], setting[CRYPT_OUTPUT_SIZE];
 
-    if (!usable(password))
-        return luaL_argerror(L, 1, "a password has at most 512 bytes and no NUL");
-    if (strcmp(m->name, "bcrypt") == 0 && password.len > BCRYPT_PASSWORD_MAX)
-        return luaL_argerror(L, 1, "bcrypt hashes 72 bytes only, and this password has more");
     if (!(cost >= m->cost_min && cost <= m->cost_max))
         return luaL_error(L, "the cost of %s must be from %d to %d", m->name, m->cost_min,
                           m->cost_max);
+    if (!usable(password) || (strcmp(m->name, "bcrypt") == 0 && password.len > BCRYPT_PASSWORD_MAX))
+        return fail(L, "password_unusable");
     ml_random_bytes(salt, sizeof salt);
     if (crypt_gensalt_rn(m->prefix, (unsigned long)cost, salt, sizeof salt, setting,
                          sizeof setting) == NULL)

@@ -214,6 +214,17 @@ local function lookalikes(name)
   return all
 end
 
+-- What removes all of these from a request: few walks over its headers.
+local function removers(names)
+  local list = {}
+  for begin = 1, #names, 32 do
+    local part = {}
+    for i = begin, math.min(begin + 31, #names) do part[#part + 1] = { names[i], false } end
+    list[#list + 1] = gw.fields(part)
+  end
+  return list
+end
+
 local function identity(headers)
   local strip, set = {}, {}
   for name, claim in pairs(headers) do
@@ -221,7 +232,7 @@ local function identity(headers)
     set[#set + 1] = { name = name, claim = claim }
   end
   table.sort(set, function(a, b) return a.name < b.name end)
-  return strip, set
+  return removers(strip), set
 end
 
 -- false when a claim can not be carried.
@@ -311,7 +322,7 @@ function M.new(conf)
   end
 
   return function(req)
-    for i = 1, #strip do req:remove_header(strip[i]) end
+    for i = 1, #strip do strip[i]:apply(req) end
     local token, malformed = read(req)
     if malformed then
       return refuse(conf, req, 401, "token_malformed", "The token is malformed")

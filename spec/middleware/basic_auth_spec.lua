@@ -70,6 +70,9 @@ describe("basic_auth", function()
       assert.equal("false", g:ask("GET /verify?p=&h=" .. quoted).body)
     end
     assert.not_equal(g:ask("GET /hash?p=secret&cost=3").body, g:ask("GET /hash?p=secret&cost=3").body)
+    for _, query in ipairs { "p=a%00b&cost=3", "cost=3&p=" .. ("a"):rep(513), "method=bcrypt&p=" .. ("a"):rep(73) } do
+      assert.equal("password_unusable", g:ask("GET /hash?" .. query).body)
+    end
     assert.equal(500, g:ask("GET /verify?p=secret&h=%24apr1%24abcdefgh%24AAAAAAAAAAAAAAAAAAAAAA").status)
     assert.equal(500, g:ask("GET /verify?p=secret&h=%242b%2431%24" .. ("a"):rep(53)).status)
   end)
