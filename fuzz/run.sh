@@ -19,14 +19,16 @@ sources="core/base/arena.c core/base/buf.c core/base/err.c core/base/hash.c core
          core/script/router.c core/script/pattern.c core/script/condition.c"
 # libjwt and OpenSSL for the one that needs them
 tokens="core/base/base64url.c core/base/json_scan.c core/base/json.c core/base/jw*.c -ljwt -lcrypto"
+replies="core/outbound/redis_reply.c core/outbound/redis_conf.c core/outbound/redis_command.c -lhiredis"
 names=$*
-[ -n "$names" ] || names="request response chunks url router jwt"
+[ -n "$names" ] || names="request response chunks url router jwt redis"
 
 failed=0
 for name in $names; do
     mkdir -p "$out/corpus/$name"
     libraries=
     [ "$name" != jwt ] || libraries=$tokens
+    [ "$name" != redis ] || libraries=$replies
     # shellcheck disable=SC2086
     clang $flags "fuzz/fuzz_$name.c" $sources $libraries -o "$out/fuzz_$name"
     echo "fuzz: $name for $time_s s"
