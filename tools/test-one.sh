@@ -12,7 +12,12 @@ log=$results/$name.log
 
 case $test in
 *_spec.lua) # busted's own start script names another Lua; its TAP output is counted
-    MOONLATCH=$build/moonlatch timeout -k 10 "$limit_s" \
+    # a module with a sanitizer needs the sanitizer's library before all others
+    preload=
+    if grep -q '^ML_SANITIZE:BOOL=ON' "$build/CMakeCache.txt" && grep -q 'moonlatch\.test' "$test"; then
+        preload=$(cc -print-file-name=libasan.so)
+    fi
+    LD_PRELOAD=$preload MOONLATCH_KIT=$build/moonlatch_kit.so MOONLATCH=$build/moonlatch timeout -k 10 "$limit_s" \
         luajit "$(command -v busted)" --ignore-lua -o TAP "$test" >"$log" 2>&1 </dev/null
     ;;
 *) timeout -k 10 "$limit_s" "$build/$test" >"$log" 2>&1 </dev/null ;;

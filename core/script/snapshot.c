@@ -230,7 +230,7 @@ static bool fill(int fd, const struct ml_scan *scan)
     return fcntl(fd, F_ADD_SEALS, SEALS) == 0;
 }
 
-static struct ml_snapshot *snapshot_of(const struct ml_scan *scan, struct ml_buf *why)
+struct ml_snapshot *ml_snapshot_make(const struct ml_scan *scan, struct ml_buf *why)
 {
     int fd;
 
@@ -279,7 +279,7 @@ static enum pass read_twice(const char *dir, struct ml_scan *scan, struct ml_buf
 static struct ml_snapshot *agreed(const struct ml_scan *scan, struct ml_buf *why)
 {
     if (has_gateway(scan))
-        return snapshot_of(scan, why);
+        return ml_snapshot_make(scan, why);
     ml_buf_printf(why, "%s has no gateway.lua", scan->dir);
     return NULL;
 }

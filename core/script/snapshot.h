@@ -17,6 +17,9 @@ struct ml_snapshot;
 /* Reads dir.  On failure NULL and a sentence with the path in why. Two passes must agree (a file
  * that changes while it is read is read again). */
 struct ml_snapshot *ml_snapshot_read(const char *dir, struct ml_buf *why);
+/* Of files in memory: scan.h; in name order, each with its bytes and hash. */
+struct ml_scan;
+struct ml_snapshot *ml_snapshot_make(const struct ml_scan *scan, struct ml_buf *why);
 /* Opens the memory file that ml_snapshot_fd of another process gave.  fd stays the caller's. */
 struct ml_snapshot *ml_snapshot_open(int fd, struct ml_buf *why);
 int ml_snapshot_fd(const struct ml_snapshot *s); /* memfd with the serialised bytes; owned by s */

@@ -7,9 +7,9 @@
 #include "transport/loop.h"
 
 #include <assert.h>
+#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum { DEFERRED_PER_TURN = 4096 }; /* then sockets get their turn again */
 
@@ -25,6 +25,13 @@ struct ml_loop {
     struct grave *graves; /* owned */
     unsigned grave_count, grave_cap;
     bool stopped;
+    struct simulation *simulation; /* owned; NULL in production */
+};
+
+struct simulation {          /* of time: libev's timers are not used */
+    struct ml_timer **armed; /* owned; timer i has ev.active = i + 1, which libev uses likewise */
+    unsigned count, cap;
+    bool busy; /* something happened in this turn */
 };
 
 /* Runs after the poll: what was cached before the wait is old. */
@@ -82,6 +89,9 @@ void ml_loop_free(struct ml_loop **loop)
     run_deferred(l);
     run_releases(l);
     ev_loop_destroy(l->ev);
+    if (l->simulation != NULL)
+        free(l->simulation->armed);
+    free(l->simulation);
     free(l->graves);
     free(l);
     *loop = NULL;
@@ -90,7 +100,7 @@ void ml_loop_free(struct ml_loop **loop)
 void ml_loop_turn(struct ml_loop *loop)
 {
     loop->now_s = 0;
-    ev_run(loop->ev, loop->first != NULL ? EVRUN_NOWAIT : EVRUN_ONCE);
+    ev_run(loop->ev, loop->first != NULL || loop->simulation != NULL ? EVRUN_NOWAIT : EVRUN_ONCE);
     run_deferred(loop);
     if (loop->first == NULL)
         run_releases(loop);
@@ -112,12 +122,8 @@ void ml_loop_stop(struct ml_loop *loop)
 
 double ml_loop_now_s(struct ml_loop *loop)
 {
-    if (loop->now_s == 0) {
-        struct timespec ts;
-
-        clock_gettime(CLOCK_MONOTONIC, &ts);
-        loop->now_s = (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
-    }
+    if (loop->now_s == 0)
+        loop->now_s = ml_clock_mono_s();
     return loop->now_s;
 }
 
@@ -165,10 +171,43 @@ void ml_loop_bury(struct ml_loop *loop, void (*release)(void *), void *p)
  * EARLY_S of its time is on time. */
 #define EARLY_S 0.001
 
+static void simulated_arm(struct ml_timer *t)
+{
+    struct simulation *sim = t->loop->simulation;
+
+    if (ev_is_active(&t->ev))
+        return;
+    if (sim->count == sim->cap) {
+        sim->cap = sim->cap > 0 ? sim->cap * 2 : 64;
+        sim->armed = realloc(sim->armed, sim->cap * sizeof(struct ml_timer *));
+        if (sim->armed == NULL)
+            abort();
+    }
+    sim->armed[sim->count++] = t;
+    t->ev.active = (int)sim->count;
+}
+
+static void simulated_disarm(struct ml_timer *t)
+{
+    struct simulation *sim = t->loop->simulation;
+    struct ml_timer *last;
+
+    if (!ev_is_active(&t->ev))
+        return;
+    last = sim->armed[--sim->count];
+    sim->armed[t->ev.active - 1] = last;
+    last->ev.active = t->ev.active;
+    t->ev.active = 0;
+}
+
 static void timer_arm(struct ml_timer *t, double after_s)
 {
     struct ev_loop *ev = t->loop->ev;
 
+    if (t->loop->simulation != NULL) {
+        simulated_arm(t);
+        return;
+    }
     ev_timer_stop(ev, &t->ev);
     ev_timer_set(&t->ev, after_s > 0 ? after_s : 0, 0);
     ev_timer_start(ev, &t->ev);
@@ -218,6 +257,77 @@ void ml_timer_stop(struct ml_timer *t)
 void ml_timer_drop(struct ml_timer *t)
 {
     t->due_s = 0;
-    if (t->loop != NULL)
+    if (t->loop == NULL)
+        return;
+    if (t->loop->simulation != NULL)
+        simulated_disarm(t);
+    else
         ev_timer_stop(t->loop->ev, &t->ev);
+}
+
+/* ---- simulated time ---- */
+
+static void invoke_and_note(struct ev_loop *ev)
+{
+    struct ml_loop *loop = ev_userdata(ev);
+
+    if (ev_pending_count(ev) > 0)
+        loop->simulation->busy = true;
+    invoke_pending(ev);
+}
+
+void ml_loop_simulate(struct ml_loop *loop)
+{
+    loop->simulation = calloc(1, sizeof *loop->simulation);
+    if (loop->simulation == NULL)
+        abort();
+    ev_set_invoke_pending_cb(loop->ev, invoke_and_note);
+}
+
+bool ml_loop_step(struct ml_loop *loop)
+{
+    struct simulation *sim = loop->simulation;
+
+    sim->busy = loop->first != NULL;
+    ml_loop_turn(loop);
+    return sim->busy || loop->first != NULL;
+}
+
+/* The one that is due first.  Timers that were stopped
+ * leave the list on the way. */
+static struct ml_timer *simulated_next(struct simulation *sim)
+{
+    struct ml_timer *next = NULL;
+
+    for (unsigned i = 0; i < sim->count;) {
+        struct ml_timer *t = sim->armed[i];
+
+        if (t->due_s == 0) {
+            simulated_disarm(t);
+            continue;
+        }
+        if (next == NULL || t->due_s < next->due_s)
+            next = t;
+        i++;
+    }
+    return next;
+}
+
+double ml_loop_next_s(struct ml_loop *loop)
+{
+    struct ml_timer *t = simulated_next(loop->simulation);
+
+    return t != NULL ? t->due_s : INFINITY;
+}
+
+void ml_loop_fire_next(struct ml_loop *loop)
+{
+    struct ml_timer *t = simulated_next(loop->simulation);
+
+    loop->now_s = 0;
+    if (t == NULL || t->due_s > ml_loop_now_s(loop))
+        return;
+    simulated_disarm(t);
+    t->due_s = 0;
+    t->fire(t->ctx);
 }

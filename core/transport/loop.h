@@ -5,6 +5,8 @@
 #ifndef ML_TRANSPORT_LOOP_H
 #define ML_TRANSPORT_LOOP_H
 
+#include "base/clock.h"
+
 #include <ev.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,6 +20,17 @@ void ml_loop_turn(struct ml_loop *loop); /* one turn: waits for one round of eve
 void ml_loop_stop(struct ml_loop *loop);
 double ml_loop_now_s(struct ml_loop *loop); /* monotonic, cached once a turn */
 struct ev_loop *ml_loop_ev(struct ml_loop *loop);
+
+/* ---- for tests whose time stands still until they move it (base/clock.h: ml_clock_set_source) ----
+ *
+ * From then on a turn never waits, and timers wait for ml_loop_fire_next instead of libev.  To be
+ * called before the first timer is set. */
+void ml_loop_simulate(struct ml_loop *loop);
+bool ml_loop_step(struct ml_loop *loop); /* one turn; did anything happen in it? */
+/* When the next timer is due, on the loop's clock; INFINITY: none is set. */
+double ml_loop_next_s(struct ml_loop *loop);
+/* Fires the timer that is due first, if its time has come. */
+void ml_loop_fire_next(struct ml_loop *loop);
 
 /* A timer that is cheap to move: moving it later only stores the new time (no heap operation); it
  * wakes at the old time and goes to sleep again.  Embed it; zero-initialise, then init. */

@@ -16,6 +16,14 @@ struct ml_name; /* one watched name */
 struct ml_resolver *ml_resolver_new(struct ml_loop *loop);
 void ml_resolver_free(struct ml_resolver **r);
 
+/* For tests: every name and literal that is watched from now on has the one address that find gives.
+ * Borrowed; NULL: c-ares answers.  For this process. */
+struct ml_resolver_source {
+    void (*find)(void *ctx, struct ml_str host, int port, struct ml_addr *out);
+    void *ctx;
+};
+void ml_resolver_set_source(const struct ml_resolver_source *source);
+
 /* Watches host (a name or a literal) with that port; shared by equal calls, counted. */
 struct ml_name *ml_resolver_watch(struct ml_resolver *r, struct ml_str host, int port);
 void ml_name_release(struct ml_name **name);

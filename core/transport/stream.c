@@ -69,18 +69,32 @@ struct ml_stream *ml_stream_new(struct ml_loop *loop, int fd)
     return s;
 }
 
-enum ml_err ml_stream_connect(struct ml_loop *loop, const struct ml_addr *addr,
-                              struct ml_stream **out)
+static const struct ml_stream_source *source;
+
+void ml_stream_set_source(const struct ml_stream_source *replacement)
+{
+    source = replacement;
+}
+
+/* A socket on its way to addr, or -1. */
+static int connect_socket(const struct ml_addr *addr)
 {
     int fd = socket(addr->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
+    /* EAGAIN comes from a unix socket whose backlog is full: nothing would follow it */
+    if (fd < 0 || connect(fd, &addr->sa, addr->len) == 0 || errno == EINPROGRESS)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+enum ml_err ml_stream_connect(struct ml_loop *loop, const struct ml_addr *addr,
+                              struct ml_stream **out)
+{
+    int fd = source != NULL ? source->connect(source->ctx, addr) : connect_socket(addr);
+
     if (fd < 0)
         return ML_UP_CONNECT;
-    /* EAGAIN comes from a unix socket whose backlog is full: nothing would follow it */
-    if (connect(fd, &addr->sa, addr->len) != 0 && errno != EINPROGRESS) {
-        close(fd);
-        return ML_UP_CONNECT;
-    }
     *out = stream_alloc(loop, fd);
     (*out)->connecting = true;
     ml_stream_want_write(*out);

@@ -38,6 +38,13 @@ struct ml_stream *ml_stream_new(struct ml_loop *loop, int fd);
 enum ml_err ml_stream_connect(struct ml_loop *loop, const struct ml_addr *addr,
                               struct ml_stream **out);
 enum ml_err ml_stream_connected(struct ml_stream *s); /* OK, AGAIN, UP_CONNECT */
+/* For tests: a socket that stands for a connection to addr, or -1 with "refused at once", instead of
+ * the kernel's.  Borrowed; NULL: none.  For this process. */
+struct ml_stream_source {
+    int (*connect)(void *ctx, const struct ml_addr *addr);
+    void *ctx;
+};
+void ml_stream_set_source(const struct ml_stream_source *source);
 void ml_stream_listen_to(struct ml_stream *s, ml_stream_ready *ready, void *ctx);
 
 /* Reads once, up to max bytes, into the end of in.  ML_OK: at least one byte; AGAIN, EOF, RESET.

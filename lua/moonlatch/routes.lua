@@ -182,14 +182,18 @@ function Routes:resolve(middlewares, steps)
   end
 end
 
+-- The function, and what a trace calls it.
 local function handler_of(route, upstreams)
   local conf = route.conf
-  if conf.respond ~= nil then return handler.respond(conf.respond, route.line) end
+  if conf.respond ~= nil then
+    return handler.respond(conf.respond, route.line),
+           type(conf.respond) == "function" and where.of_function(conf.respond) or route.line
+  end
   local upstream = upstreams[conf.to]
   if not upstream then
     where.fail(('unknown upstream "%s"%s'):format(conf.to, options.hint(conf.to, upstreams)), route.line)
   end
-  return handler.forward(upstream, conf)
+  return handler.forward(upstream, conf), "upstream:" .. conf.to
 end
 
 local function add(route, fn, by_index)
@@ -217,7 +221,7 @@ function Routes:link(upstreams)
     add(route, chain.link(steps, handler_of(route, upstreams)), by_index)
   end
   for _, scope in ipairs(self.scopes) do self:steps_of(scope) end -- also of groups without routes
-  core.chain(nil, chain.link(self:steps_of(self.root), handler.unmatched))
+  core.chain(nil, chain.link(self:steps_of(self.root), handler.unmatched, "core:unmatched"))
 end
 
 return Routes
