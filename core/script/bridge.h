@@ -17,6 +17,7 @@ struct ml_bridge;
  *   core.redis(url, opts) -> redis handle     commands as methods
  *   core.shared(name) -> dict handle         core.http_request(opts) -> res table | nil, code
  *   core.limiter(opts) -> limiter            core.ip_network(ip, bits) -> text
+ *   core.limit_headers(res, policy, limit, remaining, reset)
  *   core.now() core.mono() core.random_hex(n) core.log(level, message, fields)
  *   core.json_encode core.json_decode (cjson.safe configured)  core.ip_match(cidrs) ...
  * host may have NULL members (staging). */

@@ -17,10 +17,13 @@
 --
 --   gw.use { { "rate_limit", limit = 2000, window = 900, skip = { "/health", "GET /metrics" } } }
 --   gw.route("POST /login", { { "rate_limit", algorithm = "gcra", limit = 10, burst = 5 }, to = "auth" })
+local core = require "moonlatch.core"
 local gw = require "moonlatch"
 local subject = require "moonlatch.subject"
 
 local M = { name = "rate_limit" }
+
+local limit_headers = core.limit_headers
 
 M.config = {
   algorithm = { "string", default = "fixed", one_of = { "fixed", "gcra", "sliding", "concurrency" },
@@ -68,7 +71,7 @@ local function labels(conf, limiter)
   local function of(limit)
     local name = conf.name or limit .. (with_window and "-in-" .. duration(conf.window) or "-at-once")
     name = '"' .. name:gsub("[^%w ._:/-]", "_") .. '"'
-    return { limit = tostring(limit), with_window = with_window, name = name,
+    return { limit = limit, with_window = with_window, name = name,
              policy6 = limit .. (with_window and ";w=" .. window or "") .. burst,
              policy8 = name .. "; q=" .. limit .. (with_window and "; w=" .. window or "") }
   end
@@ -79,37 +82,41 @@ local writers = {
   none = function() end,
   draft6 = function(res, least)
     local label = least.label
-    res:set_header("RateLimit-Policy", label.policy6)
-    res:set_header("RateLimit-Limit", label.limit)
-    res:set_header("RateLimit-Remaining", tostring(least.remaining))
-    if label.with_window then res:set_header("RateLimit-Reset", ceil_text(least.reset)) end
+    limit_headers(res, label.policy6, label.limit, least.remaining, label.with_window and least.reset or nil)
   end,
   legacy = function(res, least)
-    res:set_header("X-RateLimit-Limit", least.label.limit)
+    res:set_header("X-RateLimit-Limit", tostring(least.label.limit))
     res:set_header("X-RateLimit-Remaining", tostring(least.remaining))
     if least.label.with_window then res:set_header("X-RateLimit-Reset", ceil_text(gw.now() + least.reset)) end
   end,
-  draft8 = function(res, _, all)
-    local left, policies = {}, {}
-    for i, it in ipairs(all) do
-      left[i] = it.label.name .. "; r=" .. it.remaining
+  draft8 = function(res, _, first)
+    local left, policies, it = {}, {}, first
+    while it do
+      left[#left + 1] = it.label.name .. "; r=" .. it.remaining
         .. (it.label.with_window and "; t=" .. ceil_text(it.reset) or "")
-      policies[i] = it.label.policy8
+      policies[#policies + 1] = it.label.policy8
+      it = it.inner
     end
     res:set_header("RateLimit", table.concat(left, ", "))
     res:set_header("RateLimit-Policy", table.concat(policies, ", "))
   end,
 }
 
-local function least_of(all)
-  local least = all[1]
-  for i = 2, #all do
-    local it = all[i]
+-- What the limits of one route said of a request is a chain, from the outermost inwards.
+local function least_of(first)
+  local least, it = first, first.inner
+  while it do
     if it.remaining < least.remaining or (it.remaining == least.remaining and it.reset > least.reset) then
       least = it
     end
+    it = it.inner
   end
   return least
+end
+
+local function append(first, it)
+  while first.inner do first = first.inner end
+  first.inner = it
 end
 
 -- ---- refusals ----
@@ -120,7 +127,7 @@ local function default_body(_, info)
 end
 
 local function refuse(req, conf, it, retry)
-  local info = { limit = tonumber(it.label.limit), remaining = it.remaining, reset = it.reset,
+  local info = { limit = it.label.limit, remaining = it.remaining, reset = it.reset,
                  retry_after = math.max(1, math.ceil(retry)), degraded = it.degraded }
   local body = conf.body or default_body
   if conf.on_limited then conf.on_limited(req, info) end
@@ -135,39 +142,24 @@ local function limiter_of(conf)
                         burst = conf.burst, prefix = conf.name, redis = conf.redis, fallback = conf.fallback }
 end
 
--- function(req) -> key, cost; it raises where the site's functions do.
-local function measure(conf)
+local function caught(ok, allowed, ...)
+  if ok then return allowed, ... end
+  return nil, allowed ~= nil and allowed or "an error without a message"
+end
+
+-- function(req): what limiter:count gives; nil when the request is not counted, nil and a reason when that
+-- was not possible.
+local function counter(conf, limiter)
   local key_of, cost = subject.key_of(conf.key, conf.ipv6_prefix), conf.cost
-  return function(req)
+  if type(conf.key) ~= "function" and type(cost) == "number" then
+    return function(req) return limiter:count(key_of(req), cost) end
+  end
+  local function count(req)
     local key = key_of(req)
     if key == nil then return nil end
-    return key, type(cost) == "number" and cost or cost(req)
+    return limiter:count(key, type(cost) == "number" and cost or cost(req))
   end
-end
-
--- What count() gave, or nil with a warning when it failed.
-local function judged(warn, ok, allowed, remaining, ...)
-  if not ok then
-    warn(allowed)
-  elseif allowed ~= nil then
-    return allowed, remaining, ...
-  elseif remaining ~= nil then
-    warn(remaining)
-  end
-  return nil
-end
-
-local function counter(conf, limiter, warn)
-  local of, own = measure(conf), type(conf.key) == "function" or type(conf.cost) == "function"
-  local function count(req)
-    local key, cost = of(req)
-    if key == nil then return nil end
-    return limiter:count(key, cost)
-  end
-  return function(req)
-    if own then return judged(warn, pcall(count, req)) end
-    return judged(warn, true, count(req))
-  end
+  return function(req) return caught(pcall(count, req)) end
 end
 
 --- Makes the policy.  conf has been checked against M.config.
@@ -176,8 +168,9 @@ function M.new(conf)
   if not conf.nodelay and conf.algorithm ~= "gcra" then error('nodelay is for algorithm = "gcra"', 0) end
   local limiter = limiter_of(conf)
   local skipped, write = subject.skipper(conf.skip, conf.skip_if), writers[conf.headers]
-  local count = counter(conf, limiter, subject.warner("rate_limit"))
+  local count, warn = counter(conf, limiter), subject.warner("rate_limit")
   local label, alone = labels(conf, limiter)
+  local told = conf.headers ~= "none"
 
   local function go_on(req, next, delay, lease)
     if lease then req:on_done(function() lease:release() end) end
@@ -188,25 +181,25 @@ function M.new(conf)
   return function(req, next)
     if skipped and skipped(req) then return nil end
     local allowed, remaining, reset, retry, delay, lease, degraded = count(req)
-    if allowed == nil then return nil end
-    local it = { label = degraded and alone or label, remaining = remaining, reset = reset,
-                 degraded = degraded or false }
-    local ctx = req.ctx
-    local all, outermost = ctx.rate_limits, false
-    if not all and conf.headers ~= "none" then
-      all, outermost = {}, true
-      ctx.rate_limits = all
+    if allowed == nil then
+      if remaining ~= nil then warn(remaining) end
+      return nil
     end
-    if all then all[#all + 1] = it end
+    if allowed and not told then return go_on(req, next, delay, lease) end
+    local it = { label = degraded and alone or label, remaining = remaining, reset = reset,
+                 degraded = degraded or false, inner = nil }
+    local ctx = told and req.ctx
+    local first = ctx and ctx.rate_limits
+    if first then append(first, it) elseif ctx then ctx.rate_limits = it end
     local res, retry_after
     if allowed then
       res = go_on(req, next, delay, lease)
     else
       res, retry_after = refuse(req, conf, it, retry)
     end
-    if outermost then
-      local least = least_of(all)
-      write(res, least, all)
+    if ctx and not first then
+      local least = least_of(it)
+      write(res, least, it)
       if least.degraded then res:set_header("X-RateLimit-Degraded", "local") end
     end
     if retry_after then res:set_header("Retry-After", retry_after) end
