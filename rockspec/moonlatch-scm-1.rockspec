@@ -54,6 +54,7 @@ build = {
     ["middleware.request_id"] = "lua/middleware/request_id.lua",
     ["middleware.retry"] = "lua/middleware/retry.lua",
     ["middleware.security_headers"] = "lua/middleware/security_headers.lua",
+    ["middleware.session"] = "lua/middleware/session.lua",
     ["middleware.slow_down"] = "lua/middleware/slow_down.lua",
     ["middleware.timeout"] = "lua/middleware/timeout.lua",
     ["middleware.trace_context"] = "lua/middleware/trace_context.lua",
