@@ -37,12 +37,3 @@ bool ml_cidr_parse(struct ml_str text, struct ml_cidr *out)
     out->bits = v4 ? bits + V4_BITS : bits;
     return true;
 }
-
-bool ml_cidr_match(const struct ml_cidr *list, unsigned count, const struct ml_addr *addr)
-{
-    struct ml_address a = ml_address_of(addr);
-
-    if (addr->sa.sa_family != AF_INET && addr->sa.sa_family != AF_INET6)
-        return false;
-    return ml_address_within(list, count, &a);
-}

@@ -115,9 +115,5 @@ void ml_exchange_ask_body(struct ml_exchange *ex);
 void ml_exchange_cancel(struct ml_exchange **ex, enum ml_err why);
 void ml_exchange_finish(struct ml_exchange **ex);
 
-/* Collects a body pipe into memory: calls done(ctx, err, bytes) once, later or at once; ML_LIMIT
- * over max bytes.  The bytes live in the arena.  One collector per pipe. */
-void ml_exchange_collect(struct ml_exchange *ex, struct ml_pipe *pipe, size_t max,
-                         void (*done)(void *ctx, enum ml_err err, struct ml_str bytes), void *ctx);
 
 #endif

@@ -13,7 +13,6 @@ struct ml_cidr { /* a network in trusted_proxies: IPv4 is stored as ::ffff:0:0/9
 };
 /* "10.0.0.0/8", "::1", "192.0.2.7"; false when malformed. */
 bool ml_cidr_parse(struct ml_str text, struct ml_cidr *out);
-bool ml_cidr_match(const struct ml_cidr *list, unsigned count, const struct ml_addr *addr);
 
 struct ml_listener_conf { /* all times in seconds */
     struct ml_str host; /* address to bind, "0.0.0.0" by default */

@@ -59,7 +59,6 @@ struct ml_forward {         /* one call; zero-initialised is fine */
     bool once;              /* on a connection of its own, closed after the answer */
     bool allow_upgrade;     /* pass an Upgrade of the client (a tunnel after 101) */
     struct ml_str host;     /* Host to send instead of what the group says; empty: the group's */
-    unsigned trusted_hops;  /* unused */
     /* Called once: ML_OK with ex->res filled (status, headers, body pipe, from), or the reason. */
     void (*head)(void *ctx, enum ml_err err);
     void *ctx;

@@ -37,7 +37,8 @@ static void on_staged(void *ctx, struct ml_stage_result *result)
         return;
     }
     print_warnings(result->summary->warnings);
-    printf("%s: ok", check->dir);
+    printf("%s: ok, %u route%s", check->dir, result->summary->route_count,
+           result->summary->route_count == 1 ? "" : "s");
     print_listeners(result->summary);
     printf(", content %.*s\n", (int)result->summary->hash.len, result->summary->hash.p);
     check->code = ML_CLI_DONE;

@@ -370,11 +370,6 @@ unsigned ml_fleet_count(const struct ml_fleet *f)
     return f->conf.count;
 }
 
-bool ml_fleet_runs(const struct ml_fleet *f, unsigned index)
-{
-    return f->slots[index].pid > 0;
-}
-
 bool ml_fleet_serves(const struct ml_fleet *f, unsigned index)
 {
     return f->slots[index].state == ML_SHM_SERVING;

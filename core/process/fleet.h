@@ -45,7 +45,6 @@ void ml_fleet_kill(struct ml_fleet *f, unsigned index);
 void ml_fleet_kill_all(struct ml_fleet *f);
 
 unsigned ml_fleet_count(const struct ml_fleet *f);
-bool ml_fleet_runs(const struct ml_fleet *f, unsigned index); /* it has a process */
 bool ml_fleet_serves(const struct ml_fleet *f, unsigned index);
 unsigned ml_fleet_running(const struct ml_fleet *f);
 unsigned ml_fleet_serving(const struct ml_fleet *f);

@@ -28,6 +28,7 @@ void ml_summary_pack(struct ml_buf *out, const struct ml_site *site, struct ml_s
     pack_settings(out, &site->settings);
     ml_pack_str(out, hash);
     ml_pack_str(out, warnings);
+    ml_pack_u64(out, site->route_count);
     ml_pack_u64(out, site->listener_count);
     for (unsigned i = 0; i < site->listener_count; i++) {
         ml_pack_str(out, site->listeners[i].host);
@@ -95,6 +96,7 @@ struct ml_summary *ml_summary_unpack(struct ml_str bytes)
     unpack_settings(&in, arena, &s->settings);
     s->hash = unpack_text(&in, arena);
     s->warnings = unpack_text(&in, arena);
+    s->route_count = (unsigned)ml_unpack_u64(&in);
     unpack_listeners(&in, s);
     if (!ml_unpack_done(&in))
         ml_summary_free(&s);

@@ -12,7 +12,7 @@ struct ml_summary {
         struct ml_str host;
         int port;
     } listeners[ML_SITE_LISTENERS_MAX];
-    unsigned listener_count;
+    unsigned listener_count, route_count;
 };
 
 /* Appends what is to be sent. */

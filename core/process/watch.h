@@ -20,8 +20,5 @@ void ml_watch_committed(struct ml_watch *w, const char *hash);
 /* The site says another interval. */
 void ml_watch_set_poll(struct ml_watch *w, double poll_s);
 void ml_watch_free(struct ml_watch **w);
-/* In a forked child: closes the descriptor and touches nothing else; the loop must not run again.
- */
-void ml_watch_abandon(struct ml_watch *w);
 
 #endif

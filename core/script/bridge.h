@@ -36,7 +36,5 @@ struct ml_bridge *ml_bridge_open(lua_State *L, const struct ml_bridge_conf *conf
 void ml_bridge_start(struct ml_bridge *b);
 /* Before the tasks and the VM are freed: ends what lives outside of them (timers, http clients). */
 void ml_bridge_close(struct ml_bridge *b);
-/* Pushes the request handle of the task's exchange (one per exchange). */
-void ml_bridge_push_request(lua_State *L, struct ml_exchange *ex);
 
 #endif

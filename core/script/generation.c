@@ -50,11 +50,6 @@ uint32_t ml_generation_number(const struct ml_generation *g)
     return g->number;
 }
 
-unsigned ml_generation_routes(const struct ml_generation *g)
-{
-    return g->load.chain_count;
-}
-
 struct ml_str ml_generation_warnings(const struct ml_generation *g)
 {
     return ml_buf_str(&g->load.warnings);

@@ -30,7 +30,6 @@ struct ml_generation *ml_generation_load(struct ml_snapshot *snapshot, uint32_t 
                                          const struct ml_script_host *host, struct ml_buf *why);
 const struct ml_site *ml_generation_site(const struct ml_generation *g);
 uint32_t ml_generation_number(const struct ml_generation *g);
-unsigned ml_generation_routes(const struct ml_generation *g);
 /* Things `check` prints although they are no errors: one per line, or empty. */
 struct ml_str ml_generation_warnings(const struct ml_generation *g);
 

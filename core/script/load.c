@@ -324,6 +324,7 @@ static int add_route(lua_State *L)
     if (err == ML_OK) {
         grow_chains(load);
         load->chains[load->chain_count] = LUA_NOREF;
+        load->site->route_count++;
         lua_pushinteger(L, (lua_Integer)load->chain_count++);
         return 1;
     }

@@ -35,6 +35,7 @@ struct ml_site {
     unsigned listener_count;
     struct ml_group_conf groups[ML_SITE_GROUPS_MAX];
     unsigned group_count;
+    unsigned route_count; /* "GET|POST /a" counts twice */
 };
 
 struct ml_site *ml_site_new(void); /* with defaults */

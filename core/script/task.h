@@ -58,7 +58,6 @@ int ml_task_wait(lua_State *L, struct ml_wait *w);  /* return this; raises at lo
 void ml_task_wake(struct ml_wait *w);               /* resumes at once, or deferred when Lua runs */
 /* A background task: calls the function at L's top with nargs below it; errors are logged. */
 void ml_task_spawn(struct ml_tasks *t, lua_State *L, int nargs);
-struct ml_tasks *ml_tasks_of(lua_State *L);
 
 /* ---- for the bridge and for functions that wait ---- */
 

@@ -11,8 +11,6 @@
 #include <luajit.h>
 #include <stdlib.h>
 
-static const char tasks_key;
-
 /* ---- the VM's side ---- */
 
 struct job {
@@ -61,9 +59,6 @@ struct ml_tasks *ml_tasks_new(lua_State *L, const struct ml_tasks_conf *conf)
     t->idle = (struct ml_deferred){.fire = on_idle, .ctx = t};
     lua_pushcfunction(L, run_protected);
     t->protect_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-    lua_pushlightuserdata(L, (void *)&tasks_key);
-    lua_pushlightuserdata(L, t);
-    lua_rawset(L, LUA_REGISTRYINDEX);
     luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF); /* until it is activated */
     ml_budget_arm();
     return t;
@@ -91,17 +86,6 @@ void ml_tasks_free(struct ml_tasks **tasks)
 void ml_tasks_trim(struct ml_tasks *t)
 {
     ml_coroutines_free(&t->pool, t->L);
-}
-
-struct ml_tasks *ml_tasks_of(lua_State *L)
-{
-    struct ml_tasks *t;
-
-    lua_pushlightuserdata(L, (void *)&tasks_key);
-    lua_rawget(L, LUA_REGISTRYINDEX);
-    t = lua_touserdata(L, -1);
-    lua_pop(L, 1);
-    return t;
 }
 
 unsigned ml_tasks_live(const struct ml_tasks *t)

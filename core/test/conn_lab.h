@@ -8,6 +8,7 @@
 #define ML_TEST_CONN_LAB_H
 
 #include "inbound/listener.h"
+#include "collect.h"
 
 #include "test.h"
 

@@ -7,6 +7,7 @@
 #define ML_TEST_HANDLE_LAB_H
 
 #include "test.h"
+#include "collect.h"
 
 #include "inbound/listener.h"
 #include "script/bridge.h"

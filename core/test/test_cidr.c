@@ -55,7 +55,14 @@ TEST(what_is_no_network_is_refused)
     CHECK(!ml_cidr_parse(ML_STR("10.0.0.0\0/8"), &cidr));
 }
 
-TEST(socket_addresses_match_unless_they_are_of_another_kind)
+static bool matches(const struct ml_cidr *list, unsigned count, const struct ml_addr *addr)
+{
+    struct ml_address a = ml_address_of(addr);
+
+    return ml_address_within(list, count, &a);
+}
+
+TEST(socket_addresses_match_networks_of_their_kind)
 {
     struct ml_cidr any[2];
     struct ml_addr addr = {0};
@@ -63,14 +70,11 @@ TEST(socket_addresses_match_unless_they_are_of_another_kind)
     CHECK(ml_cidr_parse(ML_STR("127.0.0.0/8"), &any[0]) && ml_cidr_parse(ML_STR("::/0"), &any[1]));
     addr.in.sin_family = AF_INET;
     addr.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    CHECK(ml_cidr_match(any, 1, &addr) && !ml_cidr_match(any, 0, &addr));
+    CHECK(matches(any, 1, &addr) && !matches(any, 0, &addr));
     addr.in.sin_addr.s_addr = htonl(0x80000001);
-    CHECK(!ml_cidr_match(any, 1, &addr) && ml_cidr_match(any, 2, &addr));
+    CHECK(!matches(any, 1, &addr) && matches(any, 2, &addr));
     memset(&addr, 0, sizeof addr);
     addr.in6.sin6_family = AF_INET6;
     addr.in6.sin6_addr = in6addr_loopback;
-    CHECK(!ml_cidr_match(any, 1, &addr) && ml_cidr_match(any, 2, &addr));
-    memset(&addr, 0, sizeof addr);
-    addr.sa.sa_family = AF_UNIX;
-    CHECK(!ml_cidr_match(any, 2, &addr));
+    CHECK(!matches(any, 1, &addr) && matches(any, 2, &addr));
 }

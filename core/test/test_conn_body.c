@@ -1,6 +1,7 @@
 /* test_conn_body.c - bodies through a connection: with back-pressure, to their end, or visibly
  * broken off. */
 #include "conn_lab.h"
+#include "collect.h"
 
 enum {
     BIG = 2 << 20,
