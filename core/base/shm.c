@@ -13,6 +13,7 @@
  * Pages that nobody uses are never touched and cost nothing. */
 #include "base/shm.h"
 
+#include "base/clock.h"
 #include "base/limiter.h"
 #include "base/shdict.h"
 
@@ -54,7 +55,8 @@ struct ml_shm {
     size_t len;
     struct ml_shdict_region *dicts;
     struct ml_limiter_region *limiter;
-    _Alignas(64) _Atomic uint32_t settling; /* 1 + server, or 0 */
+    unsigned char secret[ML_SHM_SECRET_LEN]; /* never changes */
+    _Alignas(64) _Atomic uint32_t settling;  /* 1 + server, or 0 */
     struct ml_shm_worker workers[ML_SHM_WORKERS_MAX];
     struct ml_shm_server servers[ML_SHM_SERVERS_MAX];
     struct mark marks[ML_SHM_WORKERS_MAX];
@@ -94,6 +96,7 @@ struct ml_shm *ml_shm_new_with(size_t dict_bytes, size_t limiter_bytes)
     if (shm == MAP_FAILED)
         die("shared memory");
     shm->len = len;
+    ml_random_bytes(shm->secret, sizeof shm->secret);
     shm->limiter = ml_limiter_init((char *)shm + limiter_at, limiter_len);
     shm->dicts = ml_shdict_init((char *)shm + dicts_at, dict_len);
     return shm;
@@ -120,6 +123,11 @@ struct ml_shdict_region *ml_shm_dicts(struct ml_shm *shm)
 struct ml_limiter_region *ml_shm_limiter(struct ml_shm *shm)
 {
     return shm->limiter;
+}
+
+const unsigned char *ml_shm_secret(const struct ml_shm *shm)
+{
+    return shm->secret;
 }
 
 /* FNV-1a, 64 bits: group and address come from the site's own files, so nobody aims at collisions,

@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { ML_SHM_WORKERS_MAX = 256, ML_SHM_SERVERS_MAX = 4096 };
+enum { ML_SHM_WORKERS_MAX = 256, ML_SHM_SERVERS_MAX = 4096, ML_SHM_SECRET_LEN = 32 };
 
 struct ml_shm_worker {                     /* one cache line and more per worker: its heartbeat */
     _Alignas(64) _Atomic uint64_t beat_ms; /* monotonic time of the last turn of the loop */
@@ -82,6 +82,9 @@ void ml_shm_server_end(struct ml_shm *shm, struct ml_shm_server *s, unsigned wor
 void ml_shm_worker_died(struct ml_shm *shm, unsigned worker);
 struct ml_shdict_region *ml_shm_dicts(struct ml_shm *shm);
 struct ml_limiter_region *ml_shm_limiter(struct ml_shm *shm);
+/* ML_SHM_SECRET_LEN random bytes, made with the segment: the same for all workers and generations,
+ * others after the next start. */
+const unsigned char *ml_shm_secret(const struct ml_shm *shm);
 
 /* Puts as much of s into out as fits before a NUL. */
 void ml_shm_text(char *out, size_t cap, struct ml_str s);

@@ -2,7 +2,7 @@
  *
  *   core.digest(name, text, raw) -> hex or raw bytes       name: sha1 sha256 sha384 sha512
  *   core.hmac(name, key, text, raw) -> the same            core.equals(a, b) -> boolean
- *   core.random(n) -> n bytes
+ *   core.random(n) -> n bytes                               core.secret(name) -> hex
  */
 #include "script/api.h"
 
@@ -93,13 +93,31 @@ static int api_random(lua_State *L)
     return 1;
 }
 
+/* core.secret(name) -> 64 hexadecimal digits that only this gateway can compute.  A site that is
+ * only checked has no gateway around it: it gets other ones each time. */
+static int api_secret(lua_State *L)
+{
+    struct ml_shm *shm = ml_bridge_of(L)->conf.host->shm;
+    struct ml_str name = ml_check_str(L, 1);
+    unsigned char once[ML_SHM_SECRET_LEN], out[EVP_MAX_MD_SIZE];
+    const unsigned char *key = once;
+    unsigned len;
+
+    if (shm != NULL)
+        key = ml_shm_secret(shm);
+    else
+        ml_random_bytes(once, sizeof once);
+    if (HMAC(EVP_sha256(), key, ML_SHM_SECRET_LEN, (const unsigned char *)name.p, name.len, out,
+             &len) == NULL)
+        return luaL_error(L, "the secret can not be computed");
+    return push_bytes(L, out, len, false);
+}
+
 void ml_api_crypto_open(lua_State *L, struct ml_bridge *b)
 {
-    static const luaL_Reg functions[] = {{"digest", api_digest},
-                                         {"hmac", api_hmac},
-                                         {"equals", api_equals},
-                                         {"random", api_random},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"digest", api_digest}, {"hmac", api_hmac},
+                                         {"equals", api_equals}, {"random", api_random},
+                                         {"secret", api_secret}, {NULL, NULL}};
 
     ml_bridge_register(L, b, functions);
     ml_api_password_open(L, b);

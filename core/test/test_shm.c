@@ -28,6 +28,17 @@ TEST(a_server_has_one_slot)
     CHECK(shm == NULL);
 }
 
+TEST(each_segment_has_a_secret_of_its_own)
+{
+    struct ml_shm *a = ml_shm_new(0), *b = ml_shm_new(0);
+    static const unsigned char zeroes[ML_SHM_SECRET_LEN];
+
+    CHECK(memcmp(ml_shm_secret(a), ml_shm_secret(b), ML_SHM_SECRET_LEN) != 0);
+    CHECK(memcmp(ml_shm_secret(a), zeroes, ML_SHM_SECRET_LEN) != 0);
+    ml_shm_free(&a);
+    ml_shm_free(&b);
+}
+
 TEST(a_long_name_is_cut_in_the_status_only)
 {
     struct ml_shm *shm = ml_shm_new(0);

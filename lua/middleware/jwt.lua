@@ -39,7 +39,11 @@ local function header_names(headers)
       return "has a key that is no name of a header: " .. tostring(name)
     end
     if reserved[name:lower()] then return "can not set " .. name end
-    if type(claim) ~= "string" then return "must name a claim for " .. name end
+    local claims = type(claim) == "table" and claim or { claim }
+    if #claims == 0 then return "must name a claim for " .. name end
+    for _, one in ipairs(claims) do
+      if type(one) ~= "string" then return "must name a claim for " .. name end
+    end
   end
 end
 
@@ -69,7 +73,8 @@ M.config = {
   roles = { "list", of = "string", default = {}, doc = "Roles of which a token must have one." },
   roles_claim = { "string", default = "roles", doc = "The claim with the roles: words, or a list." },
   headers = { "table", default = {}, check = header_names,
-    doc = "Headers for the upstream by name: the claim whose value they have." },
+    doc = "Headers for the upstream by name: the claim whose value they have, or a list, of which the first "
+      .. "that the token has counts." },
   optional = { "boolean", default = false,
     doc = "Lets requests without a token pass, without req.user; a bad token is still refused." },
   realm = { "string", default = "api", check = no_quotes, doc = "The realm in WWW-Authenticate." },
@@ -229,17 +234,25 @@ local function identity(headers)
   local strip, set = {}, {}
   for name, claim in pairs(headers) do
     for _, form in ipairs(lookalikes(name)) do strip[#strip + 1] = form end
-    set[#set + 1] = { name = name, claim = claim }
+    set[#set + 1] = { name = name, claims = type(claim) == "table" and claim or { claim } }
   end
   table.sort(set, function(a, b) return a.name < b.name end)
   return removers(strip), set
 end
 
+-- The value of the first of these claims that the token has, or nil.
+local function first_of(claims, names)
+  for i = 1, #names do
+    local value = claim_of(claims, names[i])
+    if value ~= nil and value ~= gw.json.null then return value end
+  end
+end
+
 -- false when a claim can not be carried.
 local function set_identity(req, set, claims)
   for i = 1, #set do
-    local value = claim_of(claims, set[i].claim)
-    if value ~= nil and value ~= gw.json.null then
+    local value = first_of(claims, set[i].claims)
+    if value ~= nil then
       local text = field_value(value)
       if not text then return false end
       if text ~= "" then req:set_header(set[i].name, text) end

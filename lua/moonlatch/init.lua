@@ -83,6 +83,10 @@ local function declarations(gw, loader, routes, upstreams)
     if type(name) ~= "string" then where.fail("gw.file: the name of a file is a string") end
     return core.source(name) or where.fail(("gw.file: there is no file %s in the site"):format(name))
   end)
+  declare("secret", function(name)
+    if type(name) ~= "string" or name == "" then where.fail("gw.secret: the name must be a string") end
+    return core.secret(name)
+  end)
   declare("redis", core.redis)
   declare("ratelimit", ratelimit.new())
   declare("use", function(list) routes:use(list) end)

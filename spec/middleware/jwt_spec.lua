@@ -99,6 +99,17 @@ describe("jwt", function()
     assert.truthy(res.body:find('"id":["7"]', 1, true), res.body)
   end)
 
+  it("takes the first claim of a list that the token has", function()
+    local g2 = start(([[ { "jwt", secret = %q, algorithms = { "HS256" }, required = {},
+      headers = { ["X-User-Id"] = { "sub", "userId", "id" } } } ]]):format(SECRET))
+    for claims, expected in pairs { ['{"id":"3","userId":"2","sub":"1"}'] = "1", ['{"userId":"2","id":"3"}'] = "2",
+                                    ['{"id":"3"}'] = "3" } do
+      local res = ask(g2, token(g2, claims), "X-User-Id: root\r\n")
+      assert.truthy(res.body:find('"id":["' .. expected .. '"]', 1, true), res.body)
+    end
+    assert.is_nil(ask(g2, token(g2, '{"x":"1"}'), "X-User-Id: root\r\n").body:find("root", 1, true))
+  end)
+
   it("writes numbers so that no two are the same", function()
     for text, expected in pairs { ["1234567890123456"] = "1234567890123456", ["0.1"] = "0.1", ["-5"] = "-5" } do
       assert.truthy(ask(g, token(g, '{"n":' .. text .. "}")).body:find('"n":"' .. expected .. '"', 1, true))
