@@ -20,7 +20,7 @@ static const struct option_row OPTIONS[] = {
 #undef X
 };
 
-enum dir { NO_DIR, MAY_DIR, MUST_DIR };
+enum dir { NO_DIR, MAY_DIR, MUST_DIR, DIR_AND_REST }; /* REST: another program's arguments */
 
 struct command {
     const char *name;
@@ -44,6 +44,10 @@ static const struct command COMMANDS[] = {
     {"check", MUST_DIR, 0, ml_cli_check,
      "load the site in DIR as a reload would, and say what is wrong",
      "Errors and warnings are printed to stderr as \"file:line: what\".\n"},
+    {"test", DIR_AND_REST, 0, ml_cli_test,
+     "run the specs of the site in DIR with busted, on this gateway's core",
+     "Options of busted follow DIR: moonlatch test . --output=TAP spec/one_spec.lua\n"
+     "Needs the packages luajit and lua-busted.\n"},
     {"init", MUST_DIR, BIT(FORCE), ml_cli_init, "write a small working site to DIR", ""},
     {"reload", MAY_DIR, BIT(WAIT) | BIT(CONTROL), ml_cli_reload,
      "have a running gateway look at its directory now",
@@ -61,7 +65,7 @@ enum { COMMAND_COUNT = sizeof COMMANDS / sizeof COMMANDS[0] };
 
 static void print_usage(FILE *to, const struct command *command)
 {
-    static const char *const dir[] = {"", " [DIR]", " DIR"};
+    static const char *const dir[] = {"", " [DIR]", " DIR", " DIR [OPTIONS OF BUSTED]"};
 
     fprintf(to, "usage: moonlatch %s%s", command->name, dir[command->dir]);
     for (int i = 0; i < ML_OPTION_COUNT; i++)
@@ -205,6 +209,10 @@ static int parse(const struct command *command, char **argv, struct ml_cli_args 
             code = take_option(command, args, &argv);
         else
             code = take_dir(command, args, *argv);
+        if (command->dir == DIR_AND_REST && args->dir != NULL) {
+            args->rest = argv + 1;
+            break;
+        }
     }
     return code;
 }
@@ -225,7 +233,7 @@ int ml_cli_main(int argc, char **argv)
         return code;
     if (args.options[ML_OPTION_HELP] != NULL)
         return explain(command);
-    if (command->dir == MUST_DIR && args.dir == NULL)
+    if (command->dir >= MUST_DIR && args.dir == NULL)
         return refuse(command, "the site's directory is missing");
     code = command->run(&args);
     if (fflush(stdout) != 0 || ferror(stdout)) {

@@ -38,11 +38,13 @@ enum ml_option {
 struct ml_cli_args {
     const char *dir;                      /* NULL when it was left out */
     const char *options[ML_OPTION_COUNT]; /* value, "" for a flag, NULL when not given */
+    char **rest; /* test: what comes behind DIR, for another program; ends with NULL */
 };
 
 /* Commands; they return an exit code and say on stderr what went wrong. */
 int ml_cli_run(const struct ml_cli_args *args);
 int ml_cli_check(const struct ml_cli_args *args);
+int ml_cli_test(const struct ml_cli_args *args);
 int ml_cli_init(const struct ml_cli_args *args);
 int ml_cli_reload(const struct ml_cli_args *args);
 int ml_cli_status(const struct ml_cli_args *args);
