@@ -35,6 +35,8 @@ struct ml_group_conf { /* times in seconds; 0: default in brackets */
     bool preserve_host;            /* [false: Host of the server]; true: the client's */
     struct ml_http1_limits limits; /* of responses */
     bool via_off;                  /* [false] do not add Via */
+    bool real_ip_off;              /* [false] do not add X-Real-IP */
+    bool forwarded_port;           /* [false] add X-Forwarded-Port */
     bool client; /* requests are the gateway's own: nothing is said of a client, and the servers'
                   * health stays in this process */
 };

@@ -188,6 +188,21 @@ static bool kept(const struct ml_request *r, enum ml_header_id id)
     return f != NULL && !ml_http1_hop_by_hop(&r->headers, f);
 }
 
+/* The port that the client has asked for: of Host, else the usual one of the scheme. */
+static void forwarded_port(struct ml_buf *out, const struct ml_request *r)
+{
+    struct ml_str port = r->authority;
+    size_t at = port.len;
+
+    while (at > 0 && port.p[at - 1] >= '0' && port.p[at - 1] <= '9')
+        at--;
+    if (at == 0 || at == port.len || port.p[at - 1] != ':')
+        port = ml_str_eq(r->scheme, ML_STR("https")) ? ML_STR("443") : ML_STR("80");
+    else
+        port = (struct ml_str){port.p + at, port.len - at};
+    field(out, ML_STR("X-Forwarded-Port"), port);
+}
+
 static void our_fields(struct ml_buf *out, const struct ml_request *r,
                        const struct ml_head_conf *conf)
 {
@@ -199,7 +214,10 @@ static void our_fields(struct ml_buf *out, const struct ml_request *r,
         field(out, ML_STR("X-Forwarded-Proto"), r->scheme);
     if (host.len > 0 && !kept(r, ML_H_X_FORWARDED_HOST))
         field(out, ML_STR("X-Forwarded-Host"), host);
-    field(out, ML_STR("X-Real-IP"), r->ip);
+    if (conf->forwarded_port && !kept(r, ML_H_X_FORWARDED_PORT))
+        forwarded_port(out, r);
+    if (!conf->no_real_ip)
+        field(out, ML_STR("X-Real-IP"), r->ip);
     if (!conf->via)
         return;
     text(out, ML_STR("Via: "));

@@ -14,6 +14,8 @@ struct ml_head_conf {     /* how to write a request's head */
     struct ml_str host;   /* value of Host */
     bool client;          /* the request is our own: no X-Forwarded-*, X-Real-IP, Via of ours */
     bool via;             /* append our element to Via (RFC 9110 section 7.6.3) */
+    bool no_real_ip;      /* leave X-Real-IP out */
+    bool forwarded_port;  /* say X-Forwarded-Port */
     bool close;           /* the connection will not be used again: say so */
     bool upgrade;         /* pass on the client's wish for "websocket" */
 };

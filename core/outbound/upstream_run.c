@@ -22,6 +22,8 @@ void ml_upstream_run_begin(struct ml_upstream *u)
     struct ml_head_conf head = {.prefix = url->prefix,
                                 .host = url->authority,
                                 .via = !c->via_off,
+                                .no_real_ip = c->real_ip_off,
+                                .forwarded_port = c->forwarded_port,
                                 .close = c->keepalive == 0 || u->f.once,
                                 .client = c->client,
                                 .upgrade = u->upgrade};

@@ -259,6 +259,8 @@ static int add_group(lua_State *L)
     group_times(L, g);
     g->preserve_host = flag_field(L, "preserve_host", false);
     g->via_off = !flag_field(L, "via", true);
+    g->real_ip_off = !flag_field(L, "real_ip", true);
+    g->forwarded_port = flag_field(L, "forwarded_port", false);
     g->limits.head_max = (size_t)number_field(L, "limit_head", 0);
     g->limits.fields_max = (uint32_t)number_field(L, "limit_fields", 0);
     wrong = servers(L, site, g);

@@ -224,6 +224,39 @@ TEST(a_trusted_proxy_is_believed_and_appended_to)
     end();
 }
 
+static bool says_port(const char *authority, const char *scheme, const char *line)
+{
+    bool ok;
+
+    begin("GET", "/");
+    add("X-Forwarded-Port", "1");
+    ex->req.authority = ml_str_of(authority);
+    ex->req.scheme = ml_str_of(scheme);
+    write_conf((struct ml_head_conf){.forwarded_port = true});
+    ok = count("X-Forwarded-Port") == 1 && has(line);
+    end();
+    return ok;
+}
+
+TEST(the_port_that_was_asked_for)
+{
+    CHECK(says_port("shop.test", "http", "X-Forwarded-Port: 80\r\n"));
+    CHECK(says_port("shop.test", "https", "X-Forwarded-Port: 443\r\n"));
+    CHECK(says_port("shop.test:8080", "https", "X-Forwarded-Port: 8080\r\n"));
+    CHECK(says_port("[::1]:8443", "https", "X-Forwarded-Port: 8443\r\n"));
+    CHECK(says_port("[::1]", "http", "X-Forwarded-Port: 80\r\n"));
+    CHECK(says_port("", "http", "X-Forwarded-Port: 80\r\n"));
+}
+
+TEST(the_address_may_be_kept_from_the_server)
+{
+    begin("GET", "/");
+    add("X-Real-IP", "6.6.6.6");
+    write_conf((struct ml_head_conf){.no_real_ip = true});
+    CHECK(count("X-Real-IP") == 0 && count("X-Forwarded-Port") == 0);
+    end();
+}
+
 TEST(via_is_appended_or_left_alone)
 {
     begin("GET", "/");

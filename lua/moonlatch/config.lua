@@ -57,7 +57,7 @@ M.upstream = {
   send_timeout = seconds, total_timeout = seconds,
   keepalive = count(0, 65535), keepalive_timeout = seconds,
   max_fails = count(0, 1000000), fail_timeout = seconds, retries = count(0, 100),
-  preserve_host = flag, via = flag,
+  preserve_host = flag, via = flag, real_ip = flag, forwarded_port = flag,
   limits = { "table", default = {} },
 }
 M.response_limits = { head = size, fields = count(1, 10000) }
