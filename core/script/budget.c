@@ -32,6 +32,7 @@ static struct {
     /* shared with the handler */
     volatile sig_atomic_t depth; /* > 0: Lua runs */
     volatile sig_atomic_t killed;
+    volatile sig_atomic_t memory; /* killed for that, not for time */
     volatile uint64_t resumes;
     volatile uint64_t budget_ns;
     lua_State *volatile L;
@@ -67,9 +68,13 @@ static void kill_hook(lua_State *L, lua_Debug *ar)
         if (ar->currentline > 0)
             snprintf(watch.message, sizeof watch.message, "%s:%d: ", ar->short_src,
                      ar->currentline);
-        snprintf(watch.message + strlen(watch.message),
-                 sizeof watch.message - strlen(watch.message), "CPU budget of %d ms exceeded",
-                 (int)(watch.budget_ns / 1000000u));
+        if (watch.memory)
+            strncat(watch.message, "not enough memory",
+                    sizeof watch.message - strlen(watch.message) - 1);
+        else
+            snprintf(watch.message + strlen(watch.message),
+                     sizeof watch.message - strlen(watch.message), "CPU budget of %d ms exceeded",
+                     (int)(watch.budget_ns / 1000000u));
     }
     lua_pushstring(L, watch.message);
     lua_error(L);
@@ -131,7 +136,7 @@ void ml_budget_enter(lua_State *L, double ms)
     }
     watch.L = L;
     watch.budget_ns = (uint64_t)(ms * 1e6);
-    watch.killed = 0;
+    watch.killed = watch.memory = 0;
     watch.message[0] = '\0';
     watch.resumes++;
     barrier();
@@ -149,6 +154,21 @@ bool ml_budget_leave(void)
         return watch.killed;
     lua_sethook(watch.L, NULL, 0, 0);
     return true;
+}
+
+bool ml_budget_out_of_memory(lua_State *L)
+{
+    if (watch.depth == 0 || watch.owner != L)
+        return false;
+    if (!watch.killed)
+        watch.memory = 1;
+    kill_script();
+    return true;
+}
+
+bool ml_budget_was_memory(void)
+{
+    return watch.memory;
 }
 
 /* ---- the profiler slot ---- */

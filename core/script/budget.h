@@ -16,7 +16,12 @@
 void ml_budget_arm(void);
 /* Around each resume or call; costs no system call.  Calls may nest, the outermost counts. */
 void ml_budget_enter(lua_State *L, double ms);
-bool ml_budget_leave(void); /* true: the budget was exceeded */
+bool ml_budget_leave(void); /* true: the budget was exceeded, or the memory */
+/* The running script of L has had its memory: it meets "not enough memory" at its next step, and at
+ * each one after that.  False when none runs, or when L runs no compiled code. */
+bool ml_budget_out_of_memory(lua_State *L);
+/* After a leave that said true: was it for memory? */
+bool ml_budget_was_memory(void);
 
 /* The process has one profiler slot: the VM that owns it runs compiled code, all others are
  * interpreted, where the hook works by itself.  L becomes the owner. */

@@ -1,6 +1,7 @@
 /* task_end.c - how a task ends: its answer, its failure, its branches, its release. */
 #include "script/task_parts.h"
 
+#include "script/budget.h"
 #include "script/report.h"
 
 #include <assert.h>
@@ -66,7 +67,7 @@ static void report_status(struct ml_task *task, enum ml_err why)
 enum ml_err ml_task_failure(int status, bool over_budget)
 {
     if (over_budget)
-        return ML_SCRIPT_BUDGET;
+        return ml_budget_was_memory() ? ML_SCRIPT_MEMORY : ML_SCRIPT_BUDGET;
     return status == LUA_ERRMEM ? ML_SCRIPT_MEMORY : ML_SCRIPT_ERROR;
 }
 

@@ -1,18 +1,30 @@
 /* vm.c - the counting allocator around LuaJIT's own. */
 #include "script/vm.h"
 
+#include "script/budget.h"
+
 #include <lauxlib.h>
 #include <lualib.h>
 #include <stdlib.h>
 
 enum { REST_MAX = 16 << 20 }; /* bytes whose collection takes some 20 ms */
 
+/* May the state grow by so much? */
+static bool may_grow(const struct ml_vm *vm, size_t by)
+{
+    size_t room = vm->cap > vm->used ? vm->cap - vm->used : 0;
+
+    if (by <= room)
+        return true;
+    return vm->used + by <= 2 * vm->cap && ml_budget_out_of_memory(vm->L);
+}
+
 static void *counted(void *ud, void *p, size_t old_len, size_t new_len)
 {
     struct ml_vm *vm = ud;
     void *q;
 
-    if (new_len > old_len && new_len - old_len > vm->cap - vm->used)
+    if (new_len > old_len && !may_grow(vm, new_len - old_len))
         return NULL;
     q = vm->alloc(vm->alloc_ud, p, old_len, new_len);
     if (q != NULL || new_len == 0)

@@ -1,8 +1,12 @@
 /* vm.h - a Lua state whose memory is counted and capped.
  *
- * Over the cap an allocation fails, which Lua turns into an ordinary memory error of the script that
- * asked.  LuaJIT collects nothing of its own accord then, so the owner calls ml_vm_relieve between
- * scripts when the state has come near its cap. */
+ * Over the cap the script that asked is stopped at its next step (budget.h) with a memory error;
+ * what it asked for is granted, up to twice the cap.  Failing at once would be simpler, but in
+ * compiled code LuaJIT 2.1.0-beta3 then writes its message over a live frame, and crashes (fixed by
+ * "Fix frame for on-trace out-of-memory error" in 2023).  Beyond that, in a state that
+ * compiles nothing and while no script runs, allocations fail.  LuaJIT collects nothing of its own
+ * accord then, so the owner calls ml_vm_relieve between scripts when the state has come near its
+ * cap. */
 #ifndef ML_SCRIPT_VM_H
 #define ML_SCRIPT_VM_H
 
