@@ -1,12 +1,15 @@
 #!/bin/sh
 # Starts examples/hospital and its stand-in services; Ctrl-C or SIGTERM ends both.
 #   run-hospital.sh PROGRAM
-# From the environment: PORT (3100), PORT_OFFSET (0, moves the services too), HOST (127.0.0.1).
+# From the environment: PORT (3100), PORT_OFFSET (0, moves the services too), HOST (127.0.0.1), and all that
+# examples/hospital/gateway.lua names.  JWT_SECRET and ADMIN_PASSWORD are random when they are not set.
 set -u
 program=$(realpath "$1") || exit 2
 cd "$(dirname "$0")/.." || exit 2
 : "${PORT_OFFSET:=0}" "${PORT:=$((3100 + PORT_OFFSET))}" "${HOST:=127.0.0.1}"
-export PORT PORT_OFFSET HOST
+random() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }
+: "${JWT_SECRET:=$(random 32)}" "${ADMIN_PASSWORD:=$(random 8)}"
+export PORT PORT_OFFSET HOST JWT_SECRET ADMIN_PASSWORD
 
 sockets=$(mktemp -d)
 services=
@@ -52,8 +55,8 @@ moonlatch: the hospital's API gateway  $url  (examples/hospital)
 
 Try in another terminal:
 
-1. Answered by the doctor service, through the gateway:
-  curl -i $url/api/doctors/d1
+1. Log in at the auth service, and ask the doctor service with the token:
+  curl -i $url/api/doctors/d1 -H "Authorization: Bearer \$(curl -s $url/api/auth/login -d '{"email":"admin@hospital.example.com","password":"$ADMIN_PASSWORD"}' | sed 's/.*"accessToken":"\([^"]*\)".*/\1/')"
 
 2. Refused, because an escaped slash may hide another path; no service sees it:
   curl -i $url/api/doctors%2fd1

@@ -7,12 +7,18 @@
 --   <NAME>_SERVICE_URL, GRAPHQL_GATEWAY_URL, PORT_OFFSET    where the services are, see lib/services.lua
 --   PROXY_TIMEOUT_MS 30000       time a service has to begin its answer
 --   HEALTH_CHECK_INTERVAL 30000  milliseconds between two looks at the services, see routes/health.lua
---   TRUSTED_PROXIES              networks of proxies in front: their X-Forwarded-For and X-Request-ID count
+--   JWT_SECRET                   see lib/secret.lua
+--   ALLOWED_ORIGINS              see lib/headers.lua
+--   RATE_LIMIT_*, SLOWDOWN_*, SLOW_DOWN_IMPL, REDIS_*       see lib/limits.lua
+--   TRUSTED_PROXIES, TRUST_PROXY see lib/proxies.lua
 --   LOG_LEVEL info, LOG_FILE -   access log; "-" is standard output
 local gw = require "moonlatch"
+local headers = require "lib.headers"
+local limits = require "lib.limits"
+local proxies = require "lib.proxies"
 local services = require "lib.services"
 
-local trusted = gw.env.list("TRUSTED_PROXIES", {})
+local trusted = proxies.env()
 
 gw.settings {
   service = "api-gateway", log_level = gw.env("LOG_LEVEL", "info"), access_log = gw.env("LOG_FILE", "-"),
@@ -20,12 +26,19 @@ gw.settings {
 
 gw.listen {
   host = gw.env("HOST", "0.0.0.0"), port = gw.env.number("PORT", 3100), trusted_proxies = trusted,
+  keep_slashes = true,
 }
 
-local timeout_s = gw.env.number("PROXY_TIMEOUT_MS", 30000) / 1000
-for _, service in ipairs(services.all) do
-  gw.upstream(service.name, { service.url, first_byte_timeout = timeout_s })
+local function upstream(service)
+  gw.upstream(service.name, {
+    service.url, first_byte_timeout = gw.env.number("PROXY_TIMEOUT_MS", 30000) / 1000,
+    forwarded_port = true, real_ip = false, via = false,
+  })
 end
-gw.upstream(services.graphql.name, { services.graphql.url, first_byte_timeout = timeout_s })
+for _, service in ipairs(services.all) do upstream(service) end
+upstream(services.graphql)
 
-gw.use { { "request_id", accept_from = trusted }, "unknown_route", "identity_headers" }
+gw.use { { "request_id", accept_from = trusted }, "own_answers" }
+gw.use(headers.chain)
+gw.use(limits.chain)
+gw.use { "unknown_route", "identity_headers" }

@@ -1,10 +1,8 @@
 --- Words the failures of a service as the hospital's clients know them:
 --
---   {"error": "Service Unavailable", "message": "doctor service is unavailable", "requestId": "..."}
+--   {"error": "Service Unavailable", "message": "doctor service is unavailable"}
 --
 -- What the service itself answers passes as it is, whatever its status.
-local json_type = require "lib.json_type"
-
 local M = { name = "service_errors" }
 
 M.config = {
@@ -20,13 +18,12 @@ local words = {
 --- Makes the policy.  conf has been checked against M.config.
 -- @return function(req, next) -> res
 function M.new(conf)
-  return function(req, next)
+  return function(_, next)
     local res = next()
     local error_and_message = res.from == "gateway" and words[res.status]
     if error_and_message then
       local err, message = unpack(error_and_message)
-      res:set_json { error = err, message = message:format(conf.service), requestId = req.id }
-      res:set_header("Content-Type", json_type)
+      res:set_json { error = err, message = message:format(conf.service) }
     end
     return res
   end

@@ -1,8 +1,6 @@
 --- Words the answers to unknown paths and methods as the hospital's clients know them:
 --
---   {"error": "Not Found", "message": "Route GET /nowhere not found", "requestId": "..."}
-local json_type = require "lib.json_type"
-
+--   {"error": "Not Found", "message": "Route GET /nowhere not found"}
 local M = { name = "unknown_route" }
 
 local words = {
@@ -18,8 +16,7 @@ function M.new()
     local error_and_message = req.route == "" and words[res.status]
     if error_and_message then
       local err, message = unpack(error_and_message)
-      res:set_json { error = err, message = message:format(req.method, req.path), requestId = req.id }
-      res:set_header("Content-Type", json_type)
+      res:set_json { error = err, message = message:format(req.method, req.path) }
     end
     return res
   end

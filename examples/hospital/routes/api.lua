@@ -1,12 +1,20 @@
 --- Each prefix and everything below it goes to its service, /graphql to the GraphQL gateway.
+--
+-- All of it needs a token, except for the three calls with which one is got.  /graphql decides by itself what
+-- a caller without a token may see.
 local gw = require "moonlatch"
 local services = require "lib.services"
+local tokens = require "lib.tokens"
 
-local function forward(service)
+local function forward(service, token)
   local errors = { "service_errors", service = service.name }
-  gw.route("* " .. service.prefix, { errors, to = service.name })
-  gw.route("* " .. service.prefix .. "/*rest", { errors, to = service.name })
+  gw.route("* " .. service.prefix, { errors, token, to = service.name })
+  gw.route("* " .. service.prefix .. "/*rest", { errors, token, to = service.name })
 end
 
-for _, service in ipairs(services.all) do forward(service) end
-forward(services.graphql)
+for _, service in ipairs(services.all) do forward(service, tokens.required) end
+forward(services.graphql, tokens.optional)
+
+for _, name in ipairs { "login", "register", "refresh" } do
+  gw.route("POST /api/auth/" .. name, { { "service_errors", service = "auth" }, to = "auth" })
+end

@@ -6,7 +6,6 @@
 -- One worker looks at the services in the background, every HEALTH_CHECK_INTERVAL milliseconds, and
 -- more often while one of them is not up.  A request never waits for that.
 local gw = require "moonlatch"
-local json_type = require "lib.json_type"
 local services = require "lib.services"
 
 local interval_s = gw.env.number("HEALTH_CHECK_INTERVAL", 30000) / 1000
@@ -51,5 +50,5 @@ gw.route("GET /health", { respond = function()
   return gw.response(200, {
     status = status, service = "api-gateway", timestamp = gw.time_iso(gw.now()), uptime = gw.uptime(),
     services = states,
-  }, { ["Content-Type"] = json_type })
+  })
 end })

@@ -4,6 +4,8 @@
 -- One process plays all ten: each has a port of its own, and each port answers for all of them.
 --
 --   HOST 127.0.0.1, PORT_OFFSET 0    where it listens
+--   JWT_SECRET, JWT_EXPIRES_IN, JWT_REFRESH_EXPIRES_IN    tokens, see lib/sessions.lua
+--   ADMIN_PASSWORD                   see lib/accounts.lua
 local gw = require "moonlatch"
 
 gw.settings { service = "hospital-services", access_log = "off" }
