@@ -119,6 +119,7 @@ static void over(struct ml_exchange *ex)
 static void stop_background(void *ctx)
 {
     ml_api_timer_close(ctx);
+    ml_api_detach_stop(ctx);
 }
 
 /* ---- opening ---- */
@@ -156,6 +157,7 @@ struct ml_bridge *ml_bridge_open(lua_State *L, const struct ml_bridge_conf *conf
     ml_api_forward_open(L, b);
     ml_api_wait_open(L, b);
     ml_api_timer_open(L, b);
+    ml_api_detach_open(L, b);
     ml_api_shared_open(L, b);
     ml_api_http_open(L, b);
     ml_api_redis_open(L, b);

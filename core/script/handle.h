@@ -23,6 +23,7 @@ struct ml_bridge { /* one per VM, a userdata of it */
     int json_encode, json_decode; /* functions: registry indexes */
     struct ml_timers *timers;     /* api_timer.c */
     struct ml_clients *clients;   /* api_http.c */
+    struct ml_detached *detached; /* api_detach.c */
     struct ml_redis_class *redis; /* api_redis.c */
     int limiter_metatable, lease_metatable;
     struct ml_leases *leases; /* api_ratelimit.c */
@@ -180,6 +181,9 @@ void ml_api_timers_start(struct ml_bridge *b);
 void ml_api_timer_close(struct ml_bridge *b);
 void ml_api_shared_open(lua_State *L, struct ml_bridge *b);
 void ml_api_http_open(lua_State *L, struct ml_bridge *b);
+void ml_api_detach_open(lua_State *L, struct ml_bridge *b);
+/* Ends what runs; nothing can be started after it.  Idempotent. */
+void ml_api_detach_stop(struct ml_bridge *b);
 void ml_api_fields_open(lua_State *L, struct ml_bridge *b);
 void ml_api_networks_open(lua_State *L, struct ml_bridge *b);
 void ml_api_http_close(struct ml_bridge *b);

@@ -37,6 +37,7 @@ end
 
 local function waiting(gw)
   gw.sleep, gw.all, gw.race, gw.spawn = core.sleep, core.all, core.race, core.spawn
+  gw.detach = core.detach
   gw.timer, gw.shared, gw.http = core.timer, core.shared, http_functions()
 end
 
