@@ -34,6 +34,7 @@ build = {
     ["moonlatch.test"] = "lua/moonlatch/test.lua",
     ["moonlatch.test_app"] = "lua/moonlatch/test_app.lua",
     ["moonlatch.test_assert"] = "lua/moonlatch/test_assert.lua",
+    ["moonlatch.test_e2e"] = "lua/moonlatch/test_e2e.lua",
     ["moonlatch.test_literal"] = "lua/moonlatch/test_literal.lua",
     ["moonlatch.test_message"] = "lua/moonlatch/test_message.lua",
     ["moonlatch.test_native"] = "lua/moonlatch/test_native.lua",

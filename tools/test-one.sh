@@ -9,16 +9,20 @@ test=$3
 limit_s=300
 name=$(echo "$test" | tr / .)
 log=$results/$name.log
+MOONLATCH_TEST=
+case $test in e2e:*) MOONLATCH_TEST=e2e ;; esac
+export MOONLATCH_TEST
+file=${test#e2e:}
 
 case $test in
 *_spec.lua) # busted's own start script names another Lua; its TAP output is counted
     # a module with a sanitizer needs the sanitizer's library before all others
     preload=
-    if grep -q '^ML_SANITIZE:BOOL=ON' "$build/CMakeCache.txt" && grep -q 'moonlatch\.test' "$test"; then
+    if grep -q '^ML_SANITIZE:BOOL=ON' "$build/CMakeCache.txt" && grep -q 'moonlatch\.test' "$file"; then
         preload=$(cc -print-file-name=libasan.so)
     fi
     LD_PRELOAD=$preload MOONLATCH_KIT=$build/moonlatch_kit.so MOONLATCH=$build/moonlatch timeout -k 10 "$limit_s" \
-        luajit "$(command -v busted)" --ignore-lua -o TAP "$test" >"$log" 2>&1 </dev/null
+        luajit "$(command -v busted)" --ignore-lua -o TAP "$file" >"$log" 2>&1 </dev/null
     ;;
 *) timeout -k 10 "$limit_s" "$build/$test" >"$log" 2>&1 </dev/null ;;
 esac

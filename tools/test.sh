@@ -33,6 +33,8 @@ fi
 # The specs take longest, so they come first.
 list() {
     [ "$what" != all ] || find spec -name '*_spec.lua' | sort
+    # the same files against the real program
+    [ "$what" != all ] || printf 'e2e:%s\n' spec/kit/kit_spec.lua spec/kit/start_spec.lua
     for file in core/test/test_*.c; do basename "$file" .c; done
 }
 list >"$results/list"

@@ -8,6 +8,7 @@
  *   sim:facts() -> { upstreams, listeners, warnings }   sim:log("events"|"access") -> text
  *   sim:close()
  *   native.json_encode(value) -> text or nil, why    native.json_decode(text) -> value or nil, why
+ *   native.parse(text, eof, method) -> message, bytes used | nil, word
  *   end:send(bytes)   end:response(method) -> response | nil, word    end:record() -> table
  *   end:close()       end:ended() -> boolean
  *
@@ -428,6 +429,12 @@ static int sim_facts(lua_State *L)
     lua_newtable(L);
     push_upstreams(L, sim, ml_generation_site(sim->current));
     lua_setfield(L, -2, "upstreams");
+    lua_newtable(L);
+    for (unsigned i = 0; i < sim->port_count; i++) {
+        lua_pushinteger(L, sim->ports[i].conf->port);
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    lua_setfield(L, -2, "ports");
     push_str(L, ml_generation_warnings(sim->current));
     lua_setfield(L, -2, "warnings");
     return 1;
@@ -596,6 +603,30 @@ static void make_class(lua_State *L, const char *name, const luaL_Reg *methods)
     lua_pop(L, 1);
 }
 
+/* ---- messages that came by real connections ---- */
+
+/* parse(text, eof, method) -> message, bytes used; or nil, word.  Without a method: a request. */
+static int parse(lua_State *L)
+{
+    struct ml_sim_end end = {.eof = lua_toboolean(L, 2)};
+    struct ml_str text, method = {0};
+    enum ml_err err;
+
+    text.p = luaL_checklstring(L, 1, &text.len);
+    method.p = luaL_optlstring(L, 3, NULL, &method.len);
+    ml_buf_append(&end.in, text);
+    err = method.p != NULL ? ml_message_take_response(L, &end, method)
+                           : ml_message_take_request(L, &end);
+    if (err == ML_OK) {
+        lua_pushnumber(L, (double)(text.len - ml_buf_len(&end.in)));
+    } else {
+        lua_pushnil(L);
+        lua_pushstring(L, err == ML_AGAIN ? "again" : ml_err_word(err));
+    }
+    ml_buf_release(&end.in);
+    return 2;
+}
+
 /* package.loaders: moonlatch.test and its parts are in this module, for when no path leads to them.
  */
 static int find_embedded(lua_State *L)
@@ -646,8 +677,11 @@ __attribute__((visibility("default"))) int luaopen_moonlatch_kit(lua_State *L)
                                            {"record", end_record}, {"ended", end_ended},
                                            {"close", end_close},   {NULL, NULL}};
 
-    static const luaL_Reg functions[] = {
-        {"load", load}, {"json_encode", json_encode}, {"json_decode", json_decode}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"load", load},
+                                         {"parse", parse},
+                                         {"json_encode", json_encode},
+                                         {"json_decode", json_decode},
+                                         {NULL, NULL}};
 
     make_class(L, SIM, sim_methods);
     make_class(L, END, end_methods);

@@ -81,6 +81,32 @@ function M.set(loader, given)
   core.settings(conf)
 end
 
+-- Where an operator wants a listener or an upstream to be instead: for a second instance beside the first,
+-- and for tests of the whole program.  Both leave the site as it is.
+--   MOONLATCH_LISTEN="127.0.0.1:8081,127.0.0.1:8082"     the first listener of the site, the second ...
+--   MOONLATCH_UPSTREAM_PATIENTS="http://127.0.0.1:9001"   the upstream "patients"; "-" and "." are "_"
+local listeners = 0
+
+local function listen_elsewhere(conf, line)
+  listeners = listeners + 1
+  local index = 0
+  for entry in (core.getenv("MOONLATCH_LISTEN") or ""):gmatch("[^,]+") do
+    index = index + 1
+    if index == listeners then
+      local host, port = entry:match("^%s*(%S+):(%d+)%s*$")
+      if not host or tonumber(port) < 1 or tonumber(port) > 65535 then
+        where.fail(('gw.listen: MOONLATCH_LISTEN: "%s" is not "address:port"'):format(entry), line)
+      end
+      conf.host, conf.port = host:match("^%[(.*)%]$") or host, tonumber(port)
+    end
+  end
+end
+
+local function upstream_elsewhere(conf)
+  local url = core.getenv("MOONLATCH_UPSTREAM_" .. conf.name:upper():gsub("[^%w]", "_"))
+  if url and url ~= "" then conf.servers = { { url = url, weight = 1 } } end
+end
+
 --- gw.listen { port = 8080, limits = { body = ... }, timeouts = { idle = ... } }
 function M.add_listener(given)
   local line = where.line()
@@ -91,6 +117,7 @@ function M.add_listener(given)
   for name, value in pairs(checked(M.timeouts, conf.timeouts, "gw.listen: timeouts", line)) do
     conf["timeout_" .. name] = value
   end
+  listen_elsewhere(conf, line)
   accept(core.listener(conf), "gw.listen", line)
 end
 
@@ -120,6 +147,7 @@ function M.add_upstream(name, given)
   local limits = checked(M.response_limits, conf.limits, what .. ": limits", line)
   conf.limit_head, conf.limit_fields = limits.head, limits.fields
   conf.name, conf.servers = name, servers_of(list, what, line)
+  upstream_elsewhere(conf)
   accept(core.group(conf), what, line)
   return conf.hash
 end

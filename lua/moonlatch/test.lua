@@ -10,11 +10,15 @@
 -- The router, the chain, HTTP, JSON, limits and the rest are the program's own code, loaded as a module of
 -- LuaJIT.  Only the clock, random bytes, names, connections and the environment are the test's.
 local App = require "moonlatch.test_app"
+local E2e = require "moonlatch.test_e2e"
 local literal = require "moonlatch.test_literal"
 
 local M = {}
 
 M.now = 1767225600 -- 2026-01-01T00:00:00Z: when an app begins
+
+-- False when load and policy run the real program.
+M.simulated = os.getenv("MOONLATCH_TEST") ~= "e2e"
 
 local load_options = { env = true, now = true, seed = true }
 
@@ -23,11 +27,13 @@ local function checked(opts, level)
   for key in pairs(opts) do
     if not load_options[key] then error(("unknown option %s"):format(tostring(key)), level + 1) end
   end
-  return { env = opts.env or {}, now = opts.now or M.now, seed = opts.seed or 1 }
+  return { env = opts.env or {}, now = opts.now or M.now, seed = opts.seed or 1,
+           simulated = opts.now ~= nil or opts.seed ~= nil }
 end
 
-local function start(conf, level)
-  local app, why = App.new(conf)
+local function start(conf, level, real)
+  if real == nil then real = not M.simulated end
+  local app, why = (real and E2e or App).new(conf)
   if not app then error(why, level + 1) end
   return app
 end
@@ -39,6 +45,14 @@ function M.load(site, opts)
   local conf = checked(opts, 2)
   if type(site) == "table" then conf.files = site else conf.dir = site end
   return start(conf, 2)
+end
+
+--- Runs the real program on the site, on free ports, with upstreams that the test plays: the same calls, real
+-- connections, real time.  With MOONLATCH_TEST=e2e in the environment load and policy do this too; what only
+-- a simulation can do (advance, delay, decided_by ...) makes the test pending then.
+-- @param opts { dir = or files =, env = {} }
+function M.start(opts)
+  return start({ dir = opts.dir, files = opts.files, env = opts.env or {}, now = M.now, seed = 1 }, 2, true)
 end
 
 local policy_site = [[

@@ -5,7 +5,8 @@ local KEY = "moonlatch response"
 
 local function described(res)
   local body = #res.body > 300 and res.body:sub(1, 300) .. "..." or res.body
-  return ("%s, decided by %s, body: %s"):format(res.status, res.decided_by or "?", body)
+  local ok, who = pcall(function() return res.decided_by end) -- a real program does not tell
+  return ("%s, decided by %s, body: %s"):format(res.status, ok and who or "?", body)
 end
 
 local function complain(arguments, text, res)
