@@ -85,7 +85,7 @@ describe("check", function()
     local out, err, code = run("check " .. dir)
     assert.equal("", err)
     assert.equal(0, code)
-    assert.truthy(out:find(": ok, listens on 127.0.0.1:18080, content %x+\n$"), out)
+    assert.truthy(out:find(": ok, 1 route, listens on 127.0.0.1:18080, content %x+\n$"), out)
   end)
 
   it("names file and line of what is wrong", function()
