@@ -160,18 +160,23 @@ static void grow(struct ml_headers *h, struct ml_arena *arena)
     h->cap = cap;
 }
 
-void ml_headers_add(struct ml_headers *h, struct ml_arena *arena, struct ml_str name,
-                    struct ml_str value)
+static void append(struct ml_headers *h, struct ml_arena *arena, struct ml_field field)
 {
     if (h->count == h->cap)
         grow(h, arena);
-    h->v[h->count++] = (struct ml_field){name, value, ml_header_id(name)};
+    h->v[h->count++] = field;
+}
+
+void ml_headers_add(struct ml_headers *h, struct ml_arena *arena, struct ml_str name,
+                    struct ml_str value)
+{
+    append(h, arena, (struct ml_field){name, value, ml_header_id(name)});
 }
 
 /* Removes the fields of that name from index on. */
-static uint32_t remove_from(struct ml_headers *h, uint32_t index, struct ml_str name)
+static uint32_t remove_from(struct ml_headers *h, uint32_t index, enum ml_header_id id,
+                            struct ml_str name)
 {
-    enum ml_header_id id = ml_header_id(name);
     uint32_t kept = index, removed;
 
     for (uint32_t i = index; i < h->count; i++)
@@ -185,20 +190,21 @@ static uint32_t remove_from(struct ml_headers *h, uint32_t index, struct ml_str 
 void ml_headers_set(struct ml_headers *h, struct ml_arena *arena, struct ml_str name,
                     struct ml_str value)
 {
-    struct ml_field *f = ml_headers_find(h, name);
+    enum ml_header_id id = ml_header_id(name);
+    struct ml_field *f = find_from(h, 0, id, name);
 
     if (f == NULL) {
-        ml_headers_add(h, arena, name, value);
+        append(h, arena, (struct ml_field){name, value, id});
         return;
     }
     f->name = name;
     f->value = value;
-    remove_from(h, (uint32_t)(f - h->v) + 1, name);
+    remove_from(h, (uint32_t)(f - h->v) + 1, id, name);
 }
 
 uint32_t ml_headers_remove(struct ml_headers *h, struct ml_str name)
 {
-    return remove_from(h, 0, name);
+    return remove_from(h, 0, ml_header_id(name), name);
 }
 
 bool ml_header_name_ok(struct ml_str name)

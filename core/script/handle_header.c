@@ -58,10 +58,8 @@ static int header_values(lua_State *L)
 }
 
 /* Framing belongs to the core: a script that sets it could smuggle requests. */
-static void refuse_framing(lua_State *L, struct ml_str name)
+static void refuse_framing(lua_State *L, enum ml_header_id id, struct ml_str name)
 {
-    enum ml_header_id id = ml_header_id(name);
-
     if (id == ML_H_CONTENT_LENGTH || id == ML_H_TRANSFER_ENCODING || id == ML_H_CONNECTION)
         luaL_error(L, "the header \"%s\" is set by the gateway itself", name.p);
 }
@@ -90,17 +88,15 @@ void ml_header_add_table(lua_State *L, int index, struct ml_headers *h, struct m
         if (lua_type(L, -2) != LUA_TSTRING) /* a number is not converted: lua_next would get lost */
             luaL_error(L, "the name of a header is a string, not a %s", luaL_typename(L, -2));
         name = check_name(L, -2);
-        refuse_framing(L, name);
+        refuse_framing(L, ml_header_id(name), name);
         add_values(L, lua_gettop(L), h, arena, ml_handle_dup(L, arena, name));
     }
 }
 
 /* Cookies were parsed for req.cookies: that has to be done again.  Host is written by who forwards.
  */
-static void changed(lua_State *L, struct ml_message *m, struct ml_str name)
+static void changed(lua_State *L, const struct ml_message *m, enum ml_header_id id)
 {
-    enum ml_header_id id = ml_header_id(name);
-
     if (m->handle->kind != ML_HANDLE_REQUEST)
         return;
     if (id == ML_H_HOST)
@@ -123,17 +119,20 @@ static int header_set(lua_State *L)
 {
     struct ml_message m;
     struct ml_str name = check_name(L, 2);
+    enum ml_header_id id = ml_header_id(name);
+    int type;
 
     lua_settop(L, 3);
+    type = lua_type(L, 3);
     ml_handle_message(L, 1, true, &m);
-    changed(L, &m, name);
-    if (lua_isnil(L, 3)) {
+    changed(L, &m, id);
+    if (type == LUA_TNIL) {
         ml_headers_remove(m.headers, name);
         return 0;
     }
-    refuse_framing(L, name);
+    refuse_framing(L, id, name);
     name = ml_handle_dup(L, m.arena, name);
-    if (lua_istable(L, 3)) {
+    if (type == LUA_TTABLE) {
         check_list(L, m.arena);
         ml_headers_remove(m.headers, name);
         add_values(L, 3, m.headers, m.arena, name);
@@ -148,11 +147,12 @@ static int header_add(lua_State *L)
 {
     struct ml_message m;
     struct ml_str name = check_name(L, 2);
+    enum ml_header_id id = ml_header_id(name);
 
     lua_settop(L, 3);
-    refuse_framing(L, name);
+    refuse_framing(L, id, name);
     ml_handle_message(L, 1, true, &m);
-    changed(L, &m, name);
+    changed(L, &m, id);
     add_values(L, 3, m.headers, m.arena, ml_handle_dup(L, m.arena, name));
     return 0;
 }
@@ -160,10 +160,11 @@ static int header_add(lua_State *L)
 static int header_remove(lua_State *L)
 {
     struct ml_message m;
+    struct ml_str name = ml_check_str(L, 2);
 
     ml_handle_message(L, 1, true, &m);
-    changed(L, &m, ml_check_str(L, 2));
-    lua_pushboolean(L, ml_headers_remove(m.headers, ml_check_str(L, 2)) > 0);
+    changed(L, &m, ml_header_id(name));
+    lua_pushboolean(L, ml_headers_remove(m.headers, name) > 0);
     return 1;
 }
 

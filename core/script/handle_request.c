@@ -69,7 +69,7 @@ static void make_ctx(lua_State *L, struct ml_exchange *ex, struct ml_task *task)
 {
     (void)ex;
     (void)task;
-    lua_newtable(L);
+    lua_createtable(L, 0, 4);
 }
 
 static int lazy(lua_State *L, struct ml_handle *h, struct ml_exchange *ex,

@@ -7,7 +7,11 @@
 #include <lualib.h>
 #include <stdlib.h>
 
-enum { REST_MAX = 16 << 20 }; /* bytes whose collection takes some 20 ms */
+enum {
+    REST_MAX = 16 << 20, /* bytes whose collection takes some 20 ms */
+    SMALL_MAX = 8 << 20, /* a state up to this size may hold three times as much garbage */
+};
+enum { PAUSE_SMALL = 400, PAUSE_LARGE = 200 }; /* per cent, of LUA_GCSETPAUSE */
 
 /* May the state grow by so much? */
 static bool may_grow(const struct ml_vm *vm, size_t by)
@@ -44,6 +48,8 @@ void ml_vm_open(struct ml_vm *vm, size_t cap)
         vm->cap = vm->used;
     vm->alloc = lua_getallocf(vm->L, &vm->alloc_ud);
     lua_setallocf(vm->L, counted, vm);
+    vm->pause = PAUSE_SMALL;
+    lua_gc(vm->L, LUA_GCSETPAUSE, vm->pause);
 }
 
 void ml_vm_close(struct ml_vm *vm)
@@ -61,10 +67,22 @@ void ml_vm_rest(struct ml_vm *vm)
         lua_gc(vm->L, LUA_GCCOLLECT, 0);
 }
 
+/* Most states hold little, and collecting them less often costs memory that nobody misses. */
+static void set_pause(struct ml_vm *vm)
+{
+    int pause = vm->used > SMALL_MAX ? PAUSE_LARGE : PAUSE_SMALL;
+
+    if (pause == vm->pause)
+        return;
+    vm->pause = pause;
+    lua_gc(vm->L, LUA_GCSETPAUSE, pause);
+}
+
 void ml_vm_relieve(struct ml_vm *vm)
 {
     size_t near = vm->cap / 4 * 3;
 
+    set_pause(vm);
     if (vm->used < near || vm->used < vm->relieved + vm->cap / 16)
         return;
     lua_gc(vm->L, LUA_GCCOLLECT, 0);
