@@ -5,19 +5,24 @@
 -- already. A stale response that has an `ETag` or `Last-Modified` is revalidated. Nothing is guessed: a
 -- response that states no lifetime is kept only with `default_ttl`.
 --
--- - One request at a time fetches a URL, the others wait for what it brings, at most `wait`. What turned out
---   not to be cacheable is not waited for during the next seconds.
--- - `stale-while-revalidate` answers at once and asks in the background, `stale-if-error` covers 500, 502,
---   503, 504 and an upstream that is gone; the options of these names count where a response says nothing.
--- - A request with `Authorization`, with a `req.user`, or with a session gets and leaves only what says that
---   it is for everybody (`public`, `s-maxage` or `must-revalidate`, RFC 9111 section 3.5); nothing is kept by
---   `default_ttl` when the request has such or a cookie.
--- - `private`, `no-store`, `Vary: *`, `Set-Cookie` and event streams are never kept, nor what varies by a
---   field that a policy inside has changed. Requests with a range, a body, `no-store`, an upgrade or
---   `If-Match` pass through.
--- - Another method (not GET, HEAD, OPTIONS) that succeeds removes what is kept of its URL, and of `Location`
---   and `Content-Location` on the same host. `PURGE` of a URL does so for clients in `purge`, where a route
---   or `gw.use` lets that method come here.
+-- One request at a time fetches a URL, the others wait for what it brings, at most `wait`. What turned out
+-- not to be cacheable is not waited for during the next seconds.
+--
+-- `stale-while-revalidate` answers at once and asks in the background, `stale-if-error` covers 500, 502,
+-- 503, 504 and an upstream that is gone; the options of these names count where a response says nothing.
+--
+-- A request with `Authorization`, with a `req.user`, or with a session gets and leaves only what says that
+-- it is for everybody (`public`, `s-maxage` or `must-revalidate`, RFC 9111 section 3.5); nothing is kept by
+-- `default_ttl` when the request has such or a cookie. What else tells clients apart, as a field that
+-- `forward_auth` sets, has to be in `Vary` or in `key`.
+--
+-- `private`, `no-store`, `Vary: *`, `Set-Cookie` and event streams are never kept, nor what varies by a
+-- field that a policy inside has changed. Requests with a range, a body, `no-store`, an upgrade or
+-- `If-Match` pass through.
+--
+-- Another method (not GET, HEAD, OPTIONS) that succeeds removes what is kept of its URL, and of `Location`
+-- and `Content-Location` on the same host. `PURGE` of a URL does so for clients in `purge`, where a route
+-- or `gw.use` lets that method come here.
 --
 -- A response that may be kept is read before it is passed on, up to `max_body`; a larger one streams on and
 -- is not kept. One that broke off is never kept. Bodies lie in the shared memory in parts of 16 KiB, and
@@ -26,7 +31,7 @@
 -- HIT, MISS, STALE, REVALIDATED or BYPASS.
 --
 --   gw.group("/catalogue", { { "cache", stale_if_error = 600, purge = { "10.0.0.0/8" } } }, function()
---     gw.route("* /*rest", { to = "catalogue" })
+--     gw.route("* /*rest", { to = "api" })
 --   end)
 local cache_store = require "moonlatch.cache_store"
 local freshness = require "moonlatch.freshness"
@@ -145,17 +150,15 @@ end
 
 -- A response with these fields but those whose names are in `without`.
 local function response(status, body, fields, without)
-  local headers, typed = {}, false
+  local headers, spelled, typed = {}, {}, false
   for _, field in ipairs(fields) do
-    local name = field[1]:lower()
-    local was = headers[name]
-    typed = typed or name == "content-type"
-    if not without[name] then
-      if type(was) == "table" then
-        was[#was + 1] = field[2]
-      else
-        headers[name] = was and { was, field[2] } or field[2]
-      end
+    local lower = field[1]:lower()
+    typed = typed or lower == "content-type"
+    if not without[lower] then
+      local name = spelled[lower] or field[1]
+      spelled[lower] = name
+      headers[name] = headers[name] or {}
+      table.insert(headers[name], field[2])
     end
   end
   local res = gw.response(status, body, headers)
@@ -190,11 +193,15 @@ end
 
 -- ---- keeping ----
 
+-- With the date at which it was made: the one that it is sent at would make it look new.
 local function kept_fields(fields)
-  local kept = {}
+  local kept, dated = {}, false
   for _, field in ipairs(fields) do
-    if not dropped[field[1]:lower()] then kept[#kept + 1] = field end
+    local name = field[1]:lower()
+    dated = dated or name == "date"
+    if not dropped[name] then kept[#kept + 1] = field end
   end
+  if not dated then kept[#kept + 1] = { "Date", os.date("!%a, %d %b %Y %H:%M:%S GMT", gw.now()) } end
   return kept
 end
 
@@ -264,7 +271,7 @@ end
 
 -- The entry with the fields of the 304 (RFC 9111 section 4.3.4).
 local function freshen(c, e, res, asked)
-  local replaced, fields, cookies = {}, {}, res:header_values("set-cookie")
+  local replaced, fields, cookies = { date = true }, {}, res:header_values("set-cookie")
   for _, field in ipairs(fields_of(res)) do
     local name = field[1]:lower()
     if not of_body[name] then

@@ -4,9 +4,10 @@
 -- `.is_new` says that the visitor brought no session. What changed is saved when the request has been
 -- answered, or by `session:save()` at once. A session that holds nothing is not stored and has no cookie.
 --
--- - `session:regenerate()` gives it a new id and forgets the old one. Call it at each login: an id that was
---   known before must not become that of a signed-in user.
--- - `session:destroy()` ends it and takes the cookie back. Requests that are under way can not revive it.
+-- `session:regenerate()` gives it a new id and forgets the old one. Call it at each login: an id that was
+-- known before must not become that of a signed-in user.
+--
+-- `session:destroy()` ends it and takes the cookie back. Requests that are under way can not revive it.
 --
 -- An id has 256 random bits and is signed with HMAC-SHA256; one that is tampered with, unknown or too old
 -- is never taken over: the visitor gets another one. The store holds hashes of ids. With several `secrets`
@@ -18,7 +19,8 @@
 -- memory is short, see `shared_memory`), or a Redis (6.2 or newer) of `gw.redis`. A response that sets the
 -- cookie gets `Cache-Control: no-store`.
 --
---   gw.use { { "session", secrets = { gw.env "SESSION_SECRET" }, store = gw.redis(gw.env "REDIS_URL") } }
+--   gw.use { { "session", secrets = { gw.env "SESSION_SECRET" },
+--              store = gw.redis(gw.env("REDIS_URL", "redis://127.0.0.1:6379")) } }
 --   gw.route("POST /login", { respond = function(req)
 --     local session = req.ctx.session
 --     session:regenerate()

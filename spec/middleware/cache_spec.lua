@@ -27,6 +27,22 @@ describe("cache", function()
     assert.equal(1, count(g, "/x"))
   end)
 
+  it("tells when a response was made, also one of a script, and spells its fields as they were", function()
+    local g = start(nil, { routes = [[ gw.route("GET /script", { respond = function()
+      return gw.response(200, "n=1", { ["Cache-Control"] = "max-age=60", ["X-UPPER-lower"] = "1" })
+    end }) ]] })
+    get(g, "/script")
+    local first = get(g, "/script")
+    local second
+    policy.eventually(function()
+      second = get(g, "/script")
+      return tonumber(second.headers.age) > tonumber(first.headers.age)
+    end, "another second", 5)
+    assert.equal("HIT 1", got(second))
+    assert.equal(first.headers.date, second.headers.date)
+    assert.truthy(second.head:find("\r\nX-UPPER-lower: 1", 1, true))
+  end)
+
   it("keeps only what states a lifetime, and no longer than that", function()
     local g = start()
     for field, expected in pairs {
@@ -227,6 +243,19 @@ describe("cache", function()
       assert.equal("3", tostring(count(g, "/" .. name) + 1))
       tell(g, "")
     end
+  end)
+
+  it("is as new as the 304, also when that has no date", function()
+    local g = start(nil, { routes = [[ gw.route("GET /script", { respond = function(req)
+      if req:header "if-none-match" then return gw.response(304, nil, { ["Cache-Control"] = "max-age=60" }) end
+      return gw.response(200, "n=1", { ["Cache-Control"] = "max-age=60", ETag = '"a"',
+                                       Date = "Sun, 06 Nov 1994 08:49:37 GMT" })
+    end }) ]] })
+    assert.equal("MISS 1", got(get(g, "/script")))
+    assert.equal("REVALIDATED 1", got(get(g, "/script")))
+    local res = get(g, "/script")
+    assert.equal("HIT 1", got(res))
+    assert.falsy(res.headers.date:find("1994", 1, true))
   end)
 
   it("revalidates with no-cache each time, replaces what changed, and answers the client's own condition", function()

@@ -40,7 +40,9 @@ describe("the example of", function()
       local dir = gateway.folder()
       for file, text in pairs(files) do gateway.write(dir .. "/" .. file, text) end
       gateway.write(dir .. "/gateway.lua", head .. assert(example_of(name), "there is no example"))
-      local p = io.popen(("JWT_SECRET=%s %s check %s 2>&1; echo exit=$?"):format(("s"):rep(40), gateway.binary, dir))
+      local secret = ("s"):rep(40)
+      local p = io.popen(("JWT_SECRET=%s SESSION_SECRET=%s %s check %s 2>&1; echo exit=$?"):format(secret, secret,
+                                                                                                  gateway.binary, dir))
       local said = p:read("*a")
       p:close()
       assert.equal("0", said:match("exit=(%d+)%s*$"), said)
