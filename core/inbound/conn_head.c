@@ -90,6 +90,14 @@ static void keep_conf(struct turn *t)
     t->ex->server_conf = copy;
 }
 
+/* The site's fields, whose texts may be gone with a reload before the answer is. */
+static void add_always(struct ml_exchange *ex, const struct ml_headers *always)
+{
+    for (uint32_t i = 0; i < always->count; i++)
+        ml_headers_set(&ex->res.headers, ex->arena, ml_arena_dup(ex->arena, always->v[i].name),
+                       ml_arena_dup(ex->arena, always->v[i].value));
+}
+
 /* Answers for err without a handler.  The connection can not go on: where the next request would
  * begin is unknown (RFC 9112 section 9.6). */
 static void refuse(struct ml_conn *c, enum ml_err err)
@@ -102,6 +110,7 @@ static void refuse(struct ml_conn *c, enum ml_err err)
     if (!t->body.done)
         ml_conn_body_fail(c, err);
     ml_exchange_error_response(t->ex, err);
+    add_always(t->ex, &t->conf->always);
     if (err == ML_METHOD_REFUSED) /* TRACE: a 405 says what would be allowed, RFC 9110 15.5.6 */
         ml_headers_add(&t->ex->res.headers, t->ex->arena, ML_STR("Allow"), methods);
     ml_exchange_respond(t->ex);
@@ -188,7 +197,8 @@ static enum ml_err fill_target(struct ml_exchange *ex, const struct ml_listener_
     return fill_host(ex, &target);
 }
 
-/* What a trusted proxy says of its client's connection; the last word is that of the nearest one. */
+/* What a trusted proxy says of its client's connection; the last word is that of the nearest one.
+ */
 static void fill_scheme(struct ml_request *req)
 {
     const struct ml_field *f = ml_headers_get(&req->headers, ML_H_X_FORWARDED_PROTO);

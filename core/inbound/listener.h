@@ -15,18 +15,19 @@ struct ml_cidr { /* a network in trusted_proxies: IPv4 is stored as ::ffff:0:0/9
 bool ml_cidr_parse(struct ml_str text, struct ml_cidr *out);
 
 struct ml_listener_conf { /* all times in seconds */
-    struct ml_str host; /* address to bind, "0.0.0.0" by default */
+    struct ml_str host;   /* address to bind, "0.0.0.0" by default */
     int port;
     struct ml_http1_limits limits; /* 16 KiB line, 32 KiB head, 100 fields */
     uint64_t body_max;             /* 16 MiB */
     double header_timeout, body_timeout, idle_timeout, send_timeout; /* 10, 30, 75, 30 */
-    double body_rate_min; /* bytes per second a slow body must keep up after 10 s; 0: no demand */
-    unsigned requests_max;    /* per connection; 0: no limit */
+    double body_rate_min;  /* bytes per second a slow body must keep up after 10 s; 0: no demand */
+    unsigned requests_max; /* per connection; 0: no limit */
     unsigned connections_max; /* per worker; 16384 */
     struct ml_cidr *trusted;
     unsigned trusted_count;
     struct ml_url_policy url;
-    bool trailers_pass; /* forward safe trailers both ways; default false: they are dropped */
+    struct ml_headers always; /* fields of answers to what never gets to a handler */
+    bool trailers_pass;       /* forward safe trailers both ways; default false: they are dropped */
 };
 /* Fills in the defaults. */
 void ml_listener_defaults(struct ml_listener_conf *conf);
@@ -41,7 +42,7 @@ struct ml_inbound {
     struct ml_log *access_log; /* may be NULL */
     struct ml_str service;     /* "service" field of the log */
     struct ml_shm_worker *stats;
-    bool draining;             /* answers say Connection: close */
+    bool draining; /* answers say Connection: close */
     unsigned connections;
     struct ml_listener *listeners;
 };

@@ -422,6 +422,33 @@ static int push_env(lua_State *L)
     return 1;
 }
 
+/* core.always{ { name, value }, ... }: fields of all answers that no chain makes.  After the
+ * listeners. */
+static int set_always(lua_State *L)
+{
+    struct ml_site *site = load_of(L)->site;
+    struct ml_headers always = {0};
+
+    luaL_checktype(L, 1, LUA_TTABLE);
+    for (int i = 1, n = (int)lua_objlen(L, 1); i <= n; i++) {
+        struct ml_str name, value;
+
+        lua_rawgeti(L, 1, i);
+        lua_rawgeti(L, -1, 1);
+        lua_rawgeti(L, -2, 2);
+        name = ml_check_str(L, -2);
+        value = ml_check_str(L, -1);
+        if (!ml_header_name_ok(name) || !ml_header_value_ok(value))
+            return luaL_error(L, "field %d is no field of a header", i);
+        ml_headers_set(&always, site->arena, ml_arena_dup(site->arena, name),
+                       ml_arena_dup(site->arena, value));
+        lua_settop(L, 1);
+    }
+    for (unsigned i = 0; i < site->listener_count; i++)
+        site->listeners[i].always = always;
+    return 0;
+}
+
 static int warn(lua_State *L)
 {
     struct ml_load *load = load_of(L);
@@ -438,19 +465,13 @@ static int site_dir(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-    {"files", list_files},
-    {"source", push_source},
-    {"embedded", push_embedded},
-    {"compile", compile},
-    {"getenv", push_env},
-    {"settings", set_settings},
-    {"listener", add_listener},
-    {"group", add_group},
-    {"route", add_route},
-    {"chain", set_chain},
-    {"warn", warn},
-    {"site_dir", site_dir},
-    {NULL, NULL},
+    {"files", list_files},       {"source", push_source},
+    {"embedded", push_embedded}, {"compile", compile},
+    {"getenv", push_env},        {"settings", set_settings},
+    {"listener", add_listener},  {"group", add_group},
+    {"route", add_route},        {"chain", set_chain},
+    {"always", set_always},      {"warn", warn},
+    {"site_dir", site_dir},      {NULL, NULL},
 };
 
 void ml_load_open(lua_State *L, struct ml_load *load)

@@ -200,6 +200,12 @@ local function is_websocket(req)
   return upgrade ~= nil and upgrade:lower():find("websocket", 1, true) ~= nil
 end
 
+--- The fields of answers to requests that never get to a chain: nobody's, so none may keep them for another.
+-- @return list of { name, value }
+function M.always(conf)
+  return conf.origins[1] ~= "*" and { { "Vary", "Origin" } } or {}
+end
+
 --- Makes the policy.  conf has been checked against M.config.
 -- @return function(req, next) -> res
 function M.new(conf)

@@ -1,7 +1,8 @@
 --- Headers that make browsers careful: the defaults of helmet 8, one value per header, on every answer.
 --
 -- What an upstream sends under these names is replaced, `Server` and `X-Powered-By` are removed. Answers of
--- the gateway itself (a script that failed, 404, 503) have them too. A header that is switched off by `false`
+-- the gateway itself (a script that failed, 404, 503) have them too; in an outermost gw.use, those to
+-- malformed requests as well. A header that is switched off by `false`
 -- passes as the upstream sends it. Of two of these policies around a route the inner one counts.
 --
 -- `csp` is a table of directives that replace or complete helmet's; `false` drops one. Keywords have their
@@ -159,9 +160,8 @@ local simple = {
   { "X-XSS-Protection", "xss_protection" }, { "Permissions-Policy", "permissions_policy" },
 }
 
-local function fields_of(conf, with_hsts)
+local function list_of(conf, with_hsts)
   local list = {}
-  for _, name in ipairs(conf.remove) do list[#list + 1] = { name, false } end
   if conf.csp then
     local name = "Content-Security-Policy" .. (conf.csp_report_only and "-Report-Only" or "")
     list[#list + 1] = { name, csp_text(conf.csp, conf.csp_defaults) }
@@ -171,8 +171,18 @@ local function fields_of(conf, with_hsts)
     if value then list[#list + 1] = { entry[1], value } end
   end
   if with_hsts then list[#list + 1] = { "Strict-Transport-Security", hsts_text(conf) } end
+  return list
+end
+
+local function fields_of(conf, with_hsts)
+  local list = list_of(conf, with_hsts)
+  for _, name in ipairs(conf.remove) do list[#list + 1] = { name, false } end
   return gw.fields(list)
 end
+
+--- The fields of answers to requests that never get to a chain: malformed, too large, too late.
+-- @return list of { name, value }
+function M.always(conf) return list_of(conf, conf.hsts == "always") end
 
 -- request -> the fields of the last of these policies that it came through
 local innermost = setmetatable({}, { __mode = "k" })

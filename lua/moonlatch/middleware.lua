@@ -58,7 +58,9 @@ local function named(name, given, loader, line)
   if type(fn) ~= "function" then
     where.fail(('middleware "%s": new(conf) in %s returned no function'):format(name, file), line)
   end
-  return step(fn, name, line, conf)
+  local made = step(fn, name, line, conf)
+  made.always = module.always and module.always(conf)
+  return made
 end
 
 --- Makes a step of an entry.

@@ -210,6 +210,15 @@ local function add(route, fn, by_index)
   end
 end
 
+-- Fields that the policies around everything promise for all answers, for those that no chain makes.
+local function always(steps)
+  local fields = {}
+  for _, step in ipairs(steps) do
+    for _, field in ipairs(step.always or {}) do fields[#fields + 1] = field end
+  end
+  return fields
+end
+
 --- Builds the chain of each route and gives it to the core's router.
 -- @param upstreams table name -> { index, hash }
 function Routes:link(upstreams)
@@ -222,6 +231,7 @@ function Routes:link(upstreams)
   end
   for _, scope in ipairs(self.scopes) do self:steps_of(scope) end -- also of groups without routes
   core.chain(nil, chain.link(self:steps_of(self.root), handler.unmatched, "core:unmatched"))
+  core.always(always(self:steps_of(self.root)))
 end
 
 return Routes

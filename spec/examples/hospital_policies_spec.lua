@@ -50,6 +50,13 @@ describe("the chain of examples/hospital", function()
       assert_secure(answer)
       assert.equal("Origin", answer.headers.vary)
     end
+    for bytes, status in pairs { ["GET /api/doctors%2fd1 HTTP/1.1\r\nHost: a\r\n\r\n"] = 400, ["x\r\n\r\n"] = 400,
+                                 ["TRACE / HTTP/1.1\r\nHost: a\r\n\r\n"] = 405 } do
+      local answer = gateway.parse(g:raw(bytes))
+      assert.equal(status, answer.status)
+      assert_secure(answer)
+      assert.equal("Origin", answer.headers.vary)
+    end
   end)
 
   it("asks for a token everywhere but at login, register and refresh", function()

@@ -1,4 +1,5 @@
 -- The policy `security_headers` in front of an upstream, on the real binary.
+local gateway = require "spec.support.gateway"
 local policy = require "spec.support.policy"
 
 -- What helmet 8.3.0 sends.
@@ -59,6 +60,21 @@ describe("security_headers", function()
       local res = g2:ask(what)
       assert.equal(status, res.status)
       check_all(res)
+    end
+  end)
+
+  it("sends them on refusals of what never gets to a chain, when they are for all of the site", function()
+    local g2 = policy.start { all = '"security_headers"' }
+    local bad = { ["GET /a%2fb HTTP/1.1\r\nHost: a\r\n\r\n"] = 400, ["nonsense\r\n\r\n"] = 400,
+                  ["GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"] = 400, ["TRACE / HTTP/1.1\r\nHost: a\r\n\r\n"] = 405,
+                  ["GET /" .. ("x"):rep(20000) .. " HTTP/1.1\r\nHost: a\r\n\r\n"] = 414 }
+    for bytes, status in pairs(bad) do
+      local res = gateway.parse(g2:raw(bytes))
+      assert.equal(status, res.status, bytes:sub(1, 40))
+      check_all(res)
+    end
+    for bytes in pairs(bad) do -- for some routes only: they say nothing of what is no request for these
+      assert.is_nil(gateway.parse(g:raw(bytes)).headers["x-frame-options"])
     end
   end)
 

@@ -108,6 +108,7 @@ local function declarations(core)
   function core.chain(index, fn)
     if index then core.chains[index] = fn else core.fallback = fn end
   end
+  function core.always(fields) core.always_fields = fields end
   function core.warn(text) core.warnings[#core.warnings + 1] = text end
 end
 
