@@ -5,20 +5,17 @@
  *   sim:move(seconds)                                sim:clock() -> wall clock, seconds since begin
  *   sim:request() -> end, host, request              what an upstream got and nobody has seen yet
  *   sim:host(name, port) -> index                    sim:mode(index, "accept"|"refuse"|"reset")
- *   sim:facts() -> { upstreams, listeners, warnings }   sim:log("events"|"access") -> text
+ *   sim:facts() -> { upstreams, ports, warnings }   sim:log("events"|"access") -> text
  *   sim:close()
- *   native.json_encode(value) -> text or nil, why    native.json_decode(text) -> value or nil, why
- *   native.parse(text, eof, method) -> message, bytes used | nil, word
  *   end:send(bytes)   end:response(method) -> response | nil, word    end:record() -> table
  *   end:close()       end:ended() -> boolean
  *
  * A handle that outlived its simulation raises an error. */
 #include "base/err.h"
+#include "kit/files.h"
 #include "kit/message.h"
+#include "kit/tools.h"
 #include "outbound/server.h"
-#include "script/json_value.h"
-#include "script/load.h"
-#include "script/scan.h"
 #include "script/task.h"
 
 #include <lauxlib.h>
@@ -33,89 +30,6 @@ struct end_handle {
     int sim_ref; /* keeps the simulation's handle, in the registry */
     struct ml_sim **sim;
 };
-
-/* ---- files ---- */
-
-static char *copy_of(const char *p, size_t len)
-{
-    char *copy = malloc(len + 1);
-
-    if (copy == NULL)
-        abort();
-    memcpy(copy, p, len);
-    copy[len] = '\0';
-    return copy;
-}
-
-/* A name that ends with "/" means all files below. */
-static void files_remove(struct ml_scan *scan, const char *name)
-{
-    size_t len = strlen(name);
-    bool folder = len > 0 && name[len - 1] == '/';
-
-    for (unsigned i = 0; i < scan->count;) {
-        struct ml_scan_file *file = &scan->files[i];
-
-        if (folder ? strncmp(file->name, name, len) != 0 : strcmp(file->name, name) != 0) {
-            i++;
-            continue;
-        }
-        free(file->name);
-        free(file->bytes);
-        *file = scan->files[--scan->count];
-    }
-}
-
-static void files_add(struct ml_scan *scan, const char *name, const char *bytes, size_t len)
-{
-    struct ml_scan_file *file;
-
-    if (scan->count == scan->cap) {
-        scan->cap = scan->cap * 2 + 16;
-        scan->files = realloc(scan->files, scan->cap * sizeof *scan->files);
-        if (scan->files == NULL)
-            abort();
-    }
-    file = &scan->files[scan->count++];
-    *file = (struct ml_scan_file){copy_of(name, strlen(name)), copy_of(bytes, len), len, 0};
-    file->hash = ml_scan_hash_file(ml_str_of(file->name), (struct ml_str){file->bytes, len});
-}
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(((const struct ml_scan_file *)a)->name, ((const struct ml_scan_file *)b)->name);
-}
-
-/* The table at index: name -> text, or false for a file that is to be left out. */
-static void files_overlay(lua_State *L, int index, struct ml_scan *scan)
-{
-    for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1)) {
-        const char *name = lua_tostring(L, -2), *bytes;
-        size_t len;
-
-        files_remove(scan, name);
-        if ((bytes = lua_tolstring(L, -1, &len)) != NULL)
-            files_add(scan, name, bytes, len);
-    }
-    if (scan->count > 0)
-        qsort(scan->files, scan->count, sizeof *scan->files, by_name);
-}
-
-static struct ml_snapshot *take_snapshot(lua_State *L, const char *dir, int files,
-                                         struct ml_buf *why)
-{
-    struct ml_scan scan = {.dir = dir != NULL ? dir : "site", .keep = true, .why = why};
-    struct ml_snapshot *snapshot = NULL;
-
-    if (files == 0)
-        return ml_snapshot_read(dir, why);
-    if (dir == NULL || ml_scan_run(&scan, why)) {
-        files_overlay(L, files, &scan);
-        snapshot = ml_snapshot_make(&scan, why);
-    }
-    ml_scan_drop(&scan);
-    return snapshot;
-}
 
 /* ---- what the fresh VM gets ---- */
 
@@ -244,7 +158,7 @@ static int load(lua_State *L)
     *x.sim = NULL;
     luaL_getmetatable(L, SIM);
     lua_setmetatable(L, -2);
-    snapshot = take_snapshot(L, dir, files, &why);
+    snapshot = ml_files_snapshot(L, dir, files, &why);
     if (snapshot != NULL)
         *x.sim = ml_sim_new(&snapshot, now, (uint64_t)seed, extend, &x, &why);
     if (*x.sim == NULL)
@@ -563,106 +477,12 @@ static int end_close(lua_State *L)
     return 0;
 }
 
-/* ---- JSON, by the product's reader and writer ---- */
-
-static int json_result(lua_State *L, const char *wrong)
-{
-    if (wrong == NULL)
-        return 1;
-    lua_pushnil(L);
-    lua_pushstring(L, wrong);
-    return 2;
-}
-
-static int json_encode(lua_State *L)
-{
-    struct ml_buf *out = ml_handle_scratch();
-    const char *wrong;
-
-    luaL_checkany(L, 1);
-    wrong = ml_json_write(L, 1, out, false);
-    if (wrong == NULL)
-        push_str(L, ml_buf_str(out));
-    return json_result(L, wrong);
-}
-
-static int json_decode(lua_State *L)
-{
-    struct ml_str text;
-
-    text.p = luaL_checklstring(L, 1, &text.len);
-    return json_result(L, ml_json_push(L, text));
-}
-
 static void make_class(lua_State *L, const char *name, const luaL_Reg *methods)
 {
     luaL_newmetatable(L, name);
     lua_newtable(L);
     luaL_register(L, NULL, methods);
     lua_setfield(L, -2, "__index");
-    lua_pop(L, 1);
-}
-
-/* ---- messages that came by real connections ---- */
-
-/* parse(text, eof, method) -> message, bytes used; or nil, word.  Without a method: a request. */
-static int parse(lua_State *L)
-{
-    struct ml_sim_end end = {.eof = lua_toboolean(L, 2)};
-    struct ml_str text, method = {0};
-    enum ml_err err;
-
-    text.p = luaL_checklstring(L, 1, &text.len);
-    method.p = luaL_optlstring(L, 3, NULL, &method.len);
-    ml_buf_append(&end.in, text);
-    err = method.p != NULL ? ml_message_take_response(L, &end, method)
-                           : ml_message_take_request(L, &end);
-    if (err == ML_OK) {
-        lua_pushnumber(L, (double)(text.len - ml_buf_len(&end.in)));
-    } else {
-        lua_pushnil(L);
-        lua_pushstring(L, err == ML_AGAIN ? "again" : ml_err_word(err));
-    }
-    ml_buf_release(&end.in);
-    return 2;
-}
-
-/* package.loaders: moonlatch.test and its parts are in this module, for when no path leads to them.
- */
-static int find_embedded(lua_State *L)
-{
-    const char *name = luaL_checkstring(L, 1);
-    struct ml_str text;
-    char file[128];
-
-    lua_pushstring(L, "");
-    if (strncmp(name, "moonlatch.test", 14) != 0)
-        return 1;
-    snprintf(file, sizeof file, "moonlatch/%s.lua", name + 10);
-    if (!ml_load_embedded(file, &text))
-        return 1;
-    lua_pushfstring(L, "@lua/%s", file);
-    if (luaL_loadbuffer(L, text.p, text.len, lua_tostring(L, -1)) != 0)
-        return lua_error(L);
-    return 1;
-}
-
-static void add_loader(lua_State *L)
-{
-    static char added; /* its address is a key in the registry */
-
-    lua_pushlightuserdata(L, &added);
-    lua_rawget(L, LUA_REGISTRYINDEX);
-    if (lua_isnil(L, -1)) {
-        lua_getglobal(L, "package");
-        lua_getfield(L, -1, "loaders");
-        lua_pushcfunction(L, find_embedded);
-        lua_rawseti(L, -2, (int)lua_objlen(L, -2) + 1);
-        lua_pop(L, 2);
-        lua_pushlightuserdata(L, &added);
-        lua_pushboolean(L, 1);
-        lua_rawset(L, LUA_REGISTRYINDEX);
-    }
     lua_pop(L, 1);
 }
 
@@ -677,11 +497,7 @@ __attribute__((visibility("default"))) int luaopen_moonlatch_kit(lua_State *L)
                                            {"record", end_record}, {"ended", end_ended},
                                            {"close", end_close},   {NULL, NULL}};
 
-    static const luaL_Reg functions[] = {{"load", load},
-                                         {"parse", parse},
-                                         {"json_encode", json_encode},
-                                         {"json_decode", json_decode},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"load", load}, {NULL, NULL}};
 
     make_class(L, SIM, sim_methods);
     make_class(L, END, end_methods);
@@ -689,9 +505,8 @@ __attribute__((visibility("default"))) int luaopen_moonlatch_kit(lua_State *L)
     lua_pushcfunction(L, sim_close);
     lua_setfield(L, -2, "__gc");
     lua_pop(L, 1);
-    ml_json_open(L);
-    add_loader(L);
     lua_newtable(L);
     luaL_register(L, NULL, functions);
+    ml_tools_open(L);
     return 1;
 }
