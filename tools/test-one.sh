@@ -18,7 +18,7 @@ case $test in
 *_spec.lua) # busted's own start script names another Lua; its TAP output is counted
     # a module with a sanitizer needs the sanitizer's library before all others
     preload=
-    if grep -q '^ML_SANITIZE:BOOL=ON' "$build/CMakeCache.txt" && grep -q 'moonlatch\.test' "$file"; then
+    if grep -q '^ML_SANITIZE:BOOL=ON' "$build/CMakeCache.txt" && grep -Eq 'moonlatch(\.| )test' "$file"; then
         preload=$(cc -print-file-name=libasan.so)
     fi
     LD_PRELOAD=$preload MOONLATCH_KIT=$build/moonlatch_kit.so MOONLATCH=$build/moonlatch timeout -k 10 "$limit_s" \

@@ -1,4 +1,4 @@
---- examples/hospital and its services as whole sites: what README and docs say about them is true.
+--- examples/hospital and its services as whole sites: what README and docs say about them is true. `moonlatch test` too.
 local gateway = require "spec.support.gateway"
 local hospital = require "spec.support.hospital"
 local upstream = require "spec.support.upstream"

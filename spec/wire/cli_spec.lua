@@ -1,4 +1,4 @@
---- The command line of the real binary: what it prints, what it refuses, its exit codes.
+--- The command line of the real binary: what it prints, what it refuses, its exit codes. `moonlatch test` too.
 local gateway = require "spec.support.gateway"
 
 -- Standard output, standard error and exit code of a command.
