@@ -16,11 +16,6 @@ static void push_request(lua_State *L, struct ml_task *task)
     h->serial = ex->serial;
 }
 
-void ml_bridge_push_request(lua_State *L, struct ml_exchange *ex)
-{
-    lua_rawgeti(L, LUA_REGISTRYINDEX, ml_task_ref(ex->task, ML_SLOT_REQUEST));
-}
-
 struct adoption {
     lua_State *co;
     int index;
@@ -161,9 +156,9 @@ struct ml_bridge *ml_bridge_open(lua_State *L, const struct ml_bridge_conf *conf
     ml_api_shared_open(L, b);
     ml_api_http_open(L, b);
     ml_api_redis_open(L, b);
+    ml_api_ratelimit_open(L, b);
     ml_api_jwt_open(L, b);
     ml_api_crypto_open(L, b);
-    ml_api_ratelimit_open(L, b);
     ml_api_fields_open(L, b);
     ml_api_networks_open(L, b);
     ml_tasks_set_hooks(conf->tasks, &hooks);

@@ -188,12 +188,12 @@ void ml_api_fields_open(lua_State *L, struct ml_bridge *b);
 void ml_api_networks_open(lua_State *L, struct ml_bridge *b);
 void ml_api_http_close(struct ml_bridge *b);
 void ml_api_redis_open(lua_State *L, struct ml_bridge *b);
+void ml_api_ratelimit_open(lua_State *L, struct ml_bridge *b);
+/* Gives back what is held. */
+void ml_api_ratelimit_close(struct ml_bridge *b);
 void ml_api_jwt_open(lua_State *L, struct ml_bridge *b);
 void ml_api_crypto_open(lua_State *L, struct ml_bridge *b);
 /* The slow part of it; called by ml_api_crypto_open. */
 void ml_api_password_open(lua_State *L, struct ml_bridge *b);
-void ml_api_ratelimit_open(lua_State *L, struct ml_bridge *b);
-/* Gives back what is held. */
-void ml_api_ratelimit_close(struct ml_bridge *b);
 
 #endif
