@@ -52,6 +52,7 @@ cat <<TXT
 
 moonlatch: the hospital's API gateway  $url  (examples/hospital)
            its ten services            127.0.0.1, ports $((3001 + PORT_OFFSET)) to $((3009 + PORT_OFFSET)) and $((3011 + PORT_OFFSET))  (examples/hospital/services)
+           how it does                 $program status --control $sockets/gateway
 
 Try in another terminal:
 
