@@ -302,7 +302,8 @@ describe("moonlatch.test", function()
       one()
       local before = descriptors()
       for _ = 1, 20 do one() end
-      assert.equal(before, descriptors())
+      local after = descriptors() -- fewer when the collector found an app of an earlier test meanwhile
+      assert.is_true(after <= before, after .. " descriptors, before " .. before)
     end)
   end)
 
