@@ -3,12 +3,8 @@
  *   region: seed, base, locks | bucket 0: 16 slots | bucket 1 | ...
  *   slot:   hash 62, kind 2 | state 64        changed as a whole, by one instruction
  *
- *   state of gcra          64  time in ns when the bucket is full again
- *            fixed         40  end of the window in ms | 24  used
- *            sliding       28  end of the next window in s | 18  used in the last | 18  in this
- *            concurrency   the same, with windows of LEASE_S and what was renewed in them
- *
- * So each state says by itself until when it matters: then its slot is free, without any sweeping.
+ * Each state (limiter_rules.h) says by itself until when it matters: then its slot is free, without
+ * any sweeping.
  *
  * A key has a slot in one bucket, or none.  Changes compare hash and state, so whoever was slow and
  * finds his slot with another key in it, or another state, begins again.  New keys are put into a
@@ -21,6 +17,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "base/limiter_rules.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -29,10 +26,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-enum { SLOTS = 16, LOCKS = 256, KIND_BITS = 2, TRIES = 1000, LEASE_S = 5 };
-enum { FIXED_BITS = 24, PAIR_BITS = 18 };
-#define NS UINT64_C(1000000000)
-#define MS UINT64_C(1000000)
+enum { SLOTS = 16, LOCKS = 256, KIND_BITS = 2, TRIES = 1000 };
 
 __extension__ typedef unsigned __int128 wide;
 
@@ -82,37 +76,7 @@ static bool slot_read(struct slot *slot, struct image *out)
     return atomic_load(&slot->hash) == out->hash;
 }
 
-/* ---- states ---- */
-
-struct pair {
-    uint64_t window; /* number of the current one */
-    uint64_t last, now;
-};
-
-static struct pair pair_unpack(uint64_t state, uint64_t window_s)
-{
-    const uint64_t mask = (1 << PAIR_BITS) - 1;
-    uint64_t end_s = state >> (2 * PAIR_BITS);
-
-    if (end_s < 2 * window_s)
-        return (struct pair){0, 0, 0};
-    return (struct pair){end_s / window_s - 2, state >> PAIR_BITS & mask, state & mask};
-}
-
-static uint64_t pair_pack(struct pair p, uint64_t window_s)
-{
-    return (p.window + 2) * window_s << (2 * PAIR_BITS) | p.last << PAIR_BITS | p.now;
-}
-
-/* Moves on to the window of now; one that is later than that stays. */
-static void pair_turn(struct pair *p, uint64_t window)
-{
-    if (p->window >= window)
-        return;
-    p->last = p->window + 1 == window ? p->now : 0;
-    p->now = 0;
-    p->window = window;
-}
+/* ---- what a slot is worth ---- */
 
 /* Until when a slot matters, in ns after base. */
 static uint64_t image_end_ns(struct image i)
@@ -121,25 +85,25 @@ static uint64_t image_end_ns(struct image i)
     case ML_LIMITER_GCRA:
         return i.state;
     case ML_LIMITER_FIXED:
-        return (i.state >> FIXED_BITS) * MS;
+        return (i.state >> ML_LIMITER_FIXED_BITS) * ML_LIMITER_MS;
     default:
-        return (i.state >> (2 * PAIR_BITS)) * NS;
+        return (i.state >> (2 * ML_LIMITER_PAIR_BITS)) * ML_LIMITER_NS;
     }
 }
 
 static uint64_t image_used(struct image i)
 {
-    const uint64_t mask = (1 << PAIR_BITS) - 1;
+    const uint64_t mask = (1 << ML_LIMITER_PAIR_BITS) - 1;
 
     switch ((enum ml_limiter_kind)(i.hash & ((1 << KIND_BITS) - 1))) {
     case ML_LIMITER_GCRA:
         return 1; /* its time grows with what was used */
     case ML_LIMITER_FIXED:
-        return i.state & ((1 << FIXED_BITS) - 1);
+        return i.state & ((1 << ML_LIMITER_FIXED_BITS) - 1);
     case ML_LIMITER_SLIDING:
-        return (i.state >> PAIR_BITS & mask) + (i.state & mask);
+        return (i.state >> ML_LIMITER_PAIR_BITS & mask) + (i.state & mask);
     case ML_LIMITER_CONCURRENCY:
-        return (i.state & ((UINT64_C(1) << (2 * PAIR_BITS)) - 1)) != 0 ? 1 << 30 : 0;
+        return (i.state & ((UINT64_C(1) << (2 * ML_LIMITER_PAIR_BITS)) - 1)) != 0 ? 1 << 30 : 0;
     }
     return 0;
 }
@@ -149,126 +113,7 @@ static uint64_t image_worth(struct image i, uint64_t now_ns)
 {
     uint64_t end_ns = image_end_ns(i);
 
-    return end_ns > now_ns ? ((end_ns - now_ns) / MS + 1) * image_used(i) : 0;
-}
-
-/* ---- decisions: the next state, and what to say; pure ---- */
-
-struct step {
-    uint64_t cost, now_ns, state; /* before, then after */
-};
-
-static void gcra(const struct ml_limiter *l, struct step *s, struct ml_limiter_result *r)
-{
-    uint64_t full_ns = l->burst * l->interval_ns;
-    uint64_t used_ns = s->state > s->now_ns ? s->state - s->now_ns : 0;
-    uint64_t wanted_ns = s->cost * l->interval_ns; /* cost was checked */
-
-    r->allowed = used_ns + wanted_ns <= full_ns;
-    if (r->allowed) {
-        r->delay_ns = used_ns;
-        used_ns += wanted_ns;
-        s->state = s->now_ns + used_ns;
-    } else {
-        r->retry_ns = used_ns + wanted_ns - full_ns;
-    }
-    r->remaining = used_ns < full_ns ? (full_ns - used_ns) / l->interval_ns : 0;
-    r->reset_ns = used_ns;
-}
-
-static void fixed(const struct ml_limiter *l, struct step *s, struct ml_limiter_result *r)
-{
-    uint64_t now_ms = s->now_ns / MS, end_ms = s->state >> FIXED_BITS;
-    uint64_t used = s->state & ((1 << FIXED_BITS) - 1);
-
-    if (end_ms <= now_ms) {
-        end_ms = (s->now_ns + l->window_ns + MS - 1) / MS;
-        used = 0;
-    }
-    r->allowed = used + s->cost <= l->limit;
-    if (r->allowed)
-        used += s->cost;
-    s->state = end_ms << FIXED_BITS | used;
-    r->remaining = used < l->limit ? l->limit - used : 0;
-    r->reset_ns = end_ms * MS - s->now_ns;
-    if (r->reset_ns > l->window_ns) /* rounded up, or the window was longer before a reload */
-        r->reset_ns = l->window_ns;
-    r->retry_ns = r->allowed ? 0 : r->reset_ns;
-}
-
-/* The last window's share of the limit, rounded up: what is admitted is never too much. */
-static uint64_t faded(uint64_t last, uint64_t left_ns, uint64_t window_ns)
-{
-    return (uint64_t)(((wide)last * left_ns + window_ns - 1) / window_ns);
-}
-
-/* Time until `excess` of what is counted now has faded away. */
-static uint64_t fade_ns(const struct pair *p, uint64_t allowed, uint64_t left_ns,
-                        uint64_t window_ns)
-{
-    uint64_t keep_ns, wait_ns = 0;
-
-    if (p->now > allowed) { /* only in the next window, as its last */
-        keep_ns = (uint64_t)((wide)allowed * window_ns / p->now);
-        return left_ns + window_ns - keep_ns;
-    }
-    keep_ns = p->last > 0 ? (uint64_t)((wide)(allowed - p->now) * window_ns / p->last) : left_ns;
-    if (keep_ns < left_ns)
-        wait_ns = left_ns - keep_ns;
-    return wait_ns;
-}
-
-static void sliding(const struct ml_limiter *l, struct step *s, struct ml_limiter_result *r)
-{
-    uint64_t window_s = l->window_ns / NS, window = s->now_ns / l->window_ns, left_ns, used;
-    struct pair p = pair_unpack(s->state, window_s);
-
-    pair_turn(&p, window);
-    left_ns = p.window > window ? l->window_ns : l->window_ns - s->now_ns % l->window_ns;
-    used = p.now + faded(p.last, left_ns, l->window_ns);
-    r->allowed = used + s->cost <= l->limit;
-    if (r->allowed) {
-        p.now += s->cost;
-        used += s->cost;
-    } else {
-        r->retry_ns = s->cost <= l->limit ? fade_ns(&p, l->limit - s->cost, left_ns, l->window_ns)
-                                          : left_ns + l->window_ns;
-    }
-    s->state = pair_pack(p, window_s);
-    r->remaining = used < l->limit ? l->limit - used : 0;
-    r->reset_ns = left_ns + (p.now > 0 ? l->window_ns : 0);
-}
-
-static void concurrency(const struct ml_limiter *l, struct step *s, struct ml_limiter_result *r)
-{
-    struct pair p = pair_unpack(s->state, LEASE_S);
-    uint64_t used;
-
-    pair_turn(&p, s->now_ns / (LEASE_S * NS));
-    used = p.last + p.now;
-    r->allowed = used + s->cost <= l->limit;
-    if (r->allowed) {
-        p.now += s->cost;
-        used += s->cost;
-    }
-    s->state = pair_pack(p, LEASE_S);
-    r->lease = p.window;
-    r->remaining = used < l->limit ? l->limit - used : 0;
-    r->retry_ns = r->allowed ? 0 : NS; /* nobody knows */
-}
-
-static void decide(const struct ml_limiter *l, struct step *s, struct ml_limiter_result *r)
-{
-    static void (*const rules[])(const struct ml_limiter *, struct step *,
-                                 struct ml_limiter_result *) = {
-        [ML_LIMITER_GCRA] = gcra,
-        [ML_LIMITER_FIXED] = fixed,
-        [ML_LIMITER_SLIDING] = sliding,
-        [ML_LIMITER_CONCURRENCY] = concurrency,
-    };
-
-    *r = (struct ml_limiter_result){0};
-    rules[l->kind](l, s, r);
+    return end_ns > now_ns ? ((end_ns - now_ns) / ML_LIMITER_MS + 1) * image_used(i) : 0;
 }
 
 /* ---- the table ---- */
@@ -361,7 +206,7 @@ static uint64_t since_base(const struct ml_limiter_region *r, uint64_t now_ns)
 
 /* One attempt: false when somebody else was faster. */
 static bool try_take(struct ml_limiter_region *r, const struct ml_limiter *l, uint64_t hash,
-                     struct step s, struct ml_limiter_result *result)
+                     struct ml_limiter_step s, struct ml_limiter_result *result)
 {
     struct bucket *b = bucket_of(r, hash);
     struct slot *slot = find(b, hash);
@@ -370,7 +215,7 @@ static bool try_take(struct ml_limiter_region *r, const struct ml_limiter *l, ui
     if (slot != NULL && (!slot_read(slot, &old) || old.hash != hash))
         return false;
     s.state = old.state;
-    decide(l, &s, result);
+    ml_limiter_decide(l, &s, result);
     if (!result->allowed || s.cost == 0)
         return true;
     if (slot != NULL)
@@ -383,7 +228,8 @@ enum ml_err ml_limiter_take(struct ml_limiter_region *r, const struct ml_limiter
                             struct ml_limiter_result *result)
 {
     uint64_t hash = key_hash(r, l, key), most = l->kind == ML_LIMITER_GCRA ? l->burst : l->limit;
-    struct step s = {.cost = cost <= most ? cost : most + 1, .now_ns = since_base(r, now_ns)};
+    struct ml_limiter_step s = {.cost = cost <= most ? cost : most + 1,
+                                .now_ns = since_base(r, now_ns)};
 
     for (int i = 0; i < TRIES; i++)
         if (try_take(r, l, hash, s, result))
@@ -394,7 +240,7 @@ enum ml_err ml_limiter_take(struct ml_limiter_region *r, const struct ml_limiter
 /* ---- leases ---- */
 
 /* Takes cost units out of the window they were counted in; false when they have expired. */
-static bool pair_give(struct pair *p, uint64_t lease, uint64_t cost)
+static bool pair_give(struct ml_limiter_pair *p, uint64_t lease, uint64_t cost)
 {
     uint64_t *count = lease == p->window ? &p->now : lease + 1 == p->window ? &p->last : NULL;
 
@@ -412,19 +258,19 @@ static bool try_move(struct ml_limiter_region *r, uint64_t hash, uint64_t cost, 
     struct bucket *b = bucket_of(r, hash);
     struct slot *slot = find(b, hash);
     struct image old = {hash, 0}, new = {hash, 0};
-    struct pair p;
+    struct ml_limiter_pair p;
 
     if (slot == NULL && !again)
         return true;
     if (slot != NULL && (!slot_read(slot, &old) || old.hash != hash))
         return false;
-    p = pair_unpack(old.state, LEASE_S);
-    pair_turn(&p, now_ns / (LEASE_S * NS));
+    p = ml_limiter_pair_unpack(old.state, ML_LIMITER_LEASE_S);
+    ml_limiter_pair_turn(&p, now_ns / (ML_LIMITER_LEASE_S * ML_LIMITER_NS));
     if (!pair_give(&p, lease, cost) && !again)
         return true;
     if (again && p.now + cost <= ML_LIMITER_SLIDING_MAX)
         p.now += cost;
-    new.state = pair_pack(p, LEASE_S);
+    new.state = ml_limiter_pair_pack(p, ML_LIMITER_LEASE_S);
     return slot != NULL ? swap(slot, old, new) : put(r, b, new, now_ns);
 }
 
@@ -442,7 +288,7 @@ static void move(struct ml_limiter_region *r, const struct ml_limiter *l, struct
 uint64_t ml_limiter_renew(struct ml_limiter_region *r, const struct ml_limiter *l,
                           struct ml_str key, uint64_t cost, uint64_t lease, uint64_t now_ns)
 {
-    uint64_t now = since_base(r, now_ns), window = now / (LEASE_S * NS);
+    uint64_t now = since_base(r, now_ns), window = now / (ML_LIMITER_LEASE_S * ML_LIMITER_NS);
 
     if (lease >= window)
         return lease;
@@ -485,7 +331,7 @@ const char *ml_limiter_setup(struct ml_limiter *l, uint64_t limit, uint64_t burs
         return setup_gcra(l);
     if (l->kind == ML_LIMITER_FIXED)
         return limit <= ML_LIMITER_FIXED_MAX ? NULL : "limit must be at most 16777215";
-    if (l->window_ns % NS != 0)
+    if (l->window_ns % ML_LIMITER_NS != 0)
         return "window must be whole seconds";
     return limit <= ML_LIMITER_SLIDING_MAX ? NULL : "limit must be at most 262143";
 }
