@@ -3,7 +3,7 @@
  *   state of gcra          64  time in ns when the bucket is full again
  *            fixed         40  end of the window in ms | 24  used
  *            sliding       28  end of the next window in s | 18  used in the last | 18  in this
- *            concurrency   the same, with windows of ML_LIMITER_LEASE_S, what was renewed in them */
+ *            concurrency   the same, with windows of ML_LIMITER_LEASE_S and renewals */
 #ifndef ML_BASE_LIMITER_RULES_H
 #define ML_BASE_LIMITER_RULES_H
 
