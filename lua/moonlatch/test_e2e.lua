@@ -67,6 +67,22 @@ local function site_folder(conf, base)
   return dir
 end
 
+-- A port of 127.0.0.1 that stays this app's own, also beside other tests: who holds the UDP port of the
+-- same number may use it.  It is none that the kernel gives to outgoing connections.
+local function claim_port(self)
+  for _ = 1, 1000 do
+    local port, claim, probe = math.random(15000, 32000), private(assert(self.socket.udp())), nil
+    if claim:setsockname("127.0.0.1", port) then probe = self.socket.bind("127.0.0.1", port) end
+    if probe then
+      probe:close()
+      self.claims[#self.claims + 1] = claim
+      return port
+    end
+    claim:close()
+  end
+  error("no port is free", 0)
+end
+
 -- ---- upstreams ----
 
 local function drop_connections(self, stub)
@@ -79,7 +95,7 @@ local function drop_connections(self, stub)
 end
 
 local function listen(self, name)
-  local server = { port = 0 }
+  local server = { port = claim_port(self) }
   local function set_mode(mode)
     if mode == "refuse" then
       if server.socket then server.socket:close() end
@@ -88,7 +104,6 @@ local function listen(self, name)
     elseif not server.socket then
       server.socket = private(assert(self.socket.bind("127.0.0.1", server.port)))
       server.socket:settimeout(0)
-      server.port = tonumber((select(2, server.socket:getsockname())))
     end
   end
   server.stub = Stub.new("upstream " .. name, set_mode, "accept")
@@ -177,10 +192,8 @@ local function environment(conf, self, facts)
   for name, value in pairs(conf.env) do set(name, value) end
   local addresses = {}
   for i, port in ipairs(facts.ports) do
-    local claim = assert(self.socket.bind("127.0.0.1", 0))
-    self.ports[i] = tonumber((select(2, claim:getsockname())))
+    self.ports[i] = claim_port(self)
     self.port_of[port] = self.ports[i]
-    claim:close()
     addresses[i] = "127.0.0.1:" .. self.ports[i]
   end
   set("MOONLATCH_LISTEN", table.concat(addresses, ","))
@@ -288,6 +301,7 @@ function methods:close()
     if server.socket then server.socket:close() end
   end
   for s in pairs(self.connections) do s:close() end
+  for _, claim in ipairs(self.claims) do claim:close() end
 end
 
 local function lines_of(text)
@@ -321,7 +335,8 @@ function App.new(conf)
   local facts = sim:facts()
   sim:close()
   local p = assert(io.popen("mktemp -d"))
-  local self = setmetatable({ socket = socket, base = p:read("*l"), servers = {}, connections = {},
+  local self = setmetatable({ socket = socket, base = p:read("*l"), servers = {},
+                              connections = {}, claims = {},
     ports = {}, port_of = {}, upstreams = {}, count = 0, warnings = facts.warnings,
     sentinel = newproxy(true) }, App_meta)
   p:close()
