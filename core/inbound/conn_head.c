@@ -3,50 +3,27 @@
  * The head is copied into the arena of the exchange, whose strings point into it.  Whatever is
  * wrong with it is answered without a handler, and nothing of it reaches one. */
 #include "inbound/conn_parts.h"
-
-#include "base/clock.h"
+#include "inbound/intake.h"
 
 #include <assert.h>
 
-enum { BLANK_LINES_MAX = 8, ID_BYTES = 16, LOG_LINE_MAX = 1024 };
-
-static const struct ml_str methods = {"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS", 44};
+enum { BLANK_LINES_MAX = 8, LOG_LINE_MAX = 1024 };
 
 /* ---- the turn ---- */
 
-static void request_id(struct ml_exchange *ex)
-{
-    char *id = ml_arena_alloc(ex->arena, 2 * ID_BYTES + 1);
-
-    ml_random_hex(id, ID_BYTES);
-    ex->req.id = (struct ml_str){id, 2 * ID_BYTES};
-}
-
-static struct ml_str address_text(struct ml_arena *arena, const struct ml_address *a)
-{
-    char *p = ml_arena_alloc(arena, ML_ADDRESS_TEXT_CAP);
-
-    return (struct ml_str){p, ml_address_text(a, p)};
-}
-
 static struct turn *turn_begin(struct ml_conn *c, void (*wake)(void *))
 {
-    struct ml_inbound *in = c->port->in;
     struct ml_wire wire = ml_conn_write_wire;
     struct ml_exchange *ex;
     struct turn *t;
 
     wire.ctx = c;
-    ex = ml_exchange_new(in->loop, in->handler, wire);
+    ex = ml_intake_begin(c->port->in, c->port->conf, &c->peer, wire);
     t = ml_arena_zalloc(ex->arena, sizeof *t);
     t->ex = ex;
     t->conf = c->port->conf;
     t->wake.fire = wake;
     t->wake.ctx = c;
-    ex->server_conf = (void *)(uintptr_t)t->conf;
-    ex->req.scheme = ML_STR("http");
-    ex->req.peer_ip = ex->req.ip = address_text(ex->arena, &c->peer);
-    request_id(ex);
     c->turn = t;
     c->state = CONN_RUN;
     c->requests++;
@@ -79,25 +56,6 @@ static void note_first_line(struct ml_request *req, struct ml_arena *arena, stru
     req->raw_target = target;
 }
 
-/* While a handler has the exchange, its generation keeps the options of the port alive.  This
- * answer has none, and may still be on its way when a reload replaces them. */
-static void keep_conf(struct turn *t)
-{
-    struct ml_listener_conf *copy = ml_arena_alloc(t->ex->arena, sizeof *copy);
-
-    *copy = *t->conf;
-    t->conf = copy;
-    t->ex->server_conf = copy;
-}
-
-/* The site's fields, whose texts may be gone with a reload before the answer is. */
-static void add_always(struct ml_exchange *ex, const struct ml_headers *always)
-{
-    for (uint32_t i = 0; i < always->count; i++)
-        ml_headers_set(&ex->res.headers, ex->arena, ml_arena_dup(ex->arena, always->v[i].name),
-                       ml_arena_dup(ex->arena, always->v[i].value));
-}
-
 /* Answers for err without a handler.  The connection can not go on: where the next request would
  * begin is unknown (RFC 9112 section 9.6). */
 static void refuse(struct ml_conn *c, enum ml_err err)
@@ -105,15 +63,10 @@ static void refuse(struct ml_conn *c, enum ml_err err)
     struct turn *t = c->turn;
 
     t->keep_alive = false;
-    t->ex->handler = NULL;
-    keep_conf(t);
     if (!t->body.done)
         ml_conn_body_fail(c, err);
-    ml_exchange_error_response(t->ex, err);
-    add_always(t->ex, &t->conf->always);
-    if (err == ML_METHOD_REFUSED) /* TRACE: a 405 says what would be allowed, RFC 9110 15.5.6 */
-        ml_headers_add(&t->ex->res.headers, t->ex->arena, ML_STR("Allow"), methods);
-    ml_exchange_respond(t->ex);
+    ml_intake_refuse(t->ex, err);
+    t->conf = ml_intake_conf(t->ex);
 }
 
 void ml_conn_head_error(struct ml_conn *c, enum ml_err why, void (*wake)(void *))
@@ -125,108 +78,7 @@ void ml_conn_head_error(struct ml_conn *c, enum ml_err why, void (*wake)(void *)
     refuse(c, why);
 }
 
-/* ---- a request that ends here ---- */
-
-static bool is_zero(struct ml_str digits)
-{
-    for (size_t i = 0; i < digits.len; i++)
-        if (digits.p[i] != '0')
-            return false;
-    return digits.len > 0;
-}
-
-/* RFC 9110 section 7.6.2: an OPTIONS that may not be forwarded any more asks about the gateway. */
-static bool is_for_us(const struct ml_request *req)
-{
-    const struct ml_field *f;
-
-    if (!ml_str_eq(req->method, ML_STR("OPTIONS")))
-        return false;
-    f = ml_headers_get(&req->headers, ML_H_MAX_FORWARDS);
-    for (; f != NULL; f = ml_headers_next(&req->headers, f))
-        if (is_zero(f->value))
-            return true;
-    return false;
-}
-
-static void answer_options(struct turn *t)
-{
-    t->ex->handler = NULL;
-    keep_conf(t);
-    t->ex->res.status = 204;
-    ml_headers_add(&t->ex->res.headers, t->ex->arena, ML_STR("Allow"), methods);
-    ml_exchange_respond(t->ex);
-}
-
 /* ---- a request that is right ---- */
-
-/* The host that the request is for.  An absolute target wins over Host, and then Host says what the
- * target said, so that nobody sees two answers (RFC 9112 section 3.2.2). */
-static enum ml_err fill_host(struct ml_exchange *ex, const struct ml_target *target)
-{
-    struct ml_request *req = &ex->req;
-    const struct ml_field *host = ml_headers_get(&req->headers, ML_H_HOST);
-    struct ml_authority a;
-    enum ml_err err;
-
-    if (target->authority.len > 0) {
-        req->authority = target->authority;
-        ml_headers_set(&req->headers, ex->arena, ML_STR("Host"), target->authority);
-    } else if (host != NULL) {
-        req->authority = host->value;
-    }
-    if (req->authority.len == 0)
-        return ML_OK; /* HTTP/1.0, or an empty Host (RFC 9112 section 3.2) */
-    err = ml_url_authority(req->authority, ex->arena, &a);
-    if (err == ML_OK)
-        req->host = a.host;
-    return err;
-}
-
-static enum ml_err fill_target(struct ml_exchange *ex, const struct ml_listener_conf *conf)
-{
-    struct ml_request *req = &ex->req;
-    struct ml_target target;
-    enum ml_err err = ml_url_target(req->method, req->raw_target, &conf->url, ex->arena, &target);
-
-    if (err != ML_OK)
-        return err;
-    req->path = target.path;
-    req->query = target.query;
-    req->has_query = target.has_query;
-    return fill_host(ex, &target);
-}
-
-/* What a trusted proxy says of its client's connection; the last word is that of the nearest one.
- */
-static void fill_scheme(struct ml_request *req)
-{
-    const struct ml_field *f = ml_headers_get(&req->headers, ML_H_X_FORWARDED_PROTO);
-    struct ml_str rest, element = ML_STR_NONE;
-
-    for (; f != NULL; f = ml_headers_next(&req->headers, f))
-        for (rest = f->value; ml_list_next(&rest, &element);)
-            ;
-    if (ml_str_ieq(element, ML_STR("https")))
-        req->scheme = ML_STR("https");
-    else if (ml_str_ieq(element, ML_STR("http")))
-        req->scheme = ML_STR("http");
-}
-
-static void fill_client(struct ml_conn *c, struct ml_exchange *ex)
-{
-    const struct ml_listener_conf *conf = ex->server_conf;
-    struct ml_address client;
-
-    if (conf->trusted_count == 0)
-        return;
-    ex->req.trusted = ml_address_within(conf->trusted, conf->trusted_count, &c->peer);
-    if (!ex->req.trusted)
-        return;
-    fill_scheme(&ex->req);
-    client = ml_address_client(&ex->req.headers, conf->trusted, conf->trusted_count, &c->peer);
-    ex->req.ip = address_text(ex->arena, &client);
-}
 
 static void fill_body(struct turn *t, const struct ml_http1_request *h)
 {
@@ -266,9 +118,9 @@ static enum ml_err fill_request(struct ml_conn *c, struct ml_str head)
     req->headers = h.headers;
     req->upgrade = h.upgrade;
     t->keep_alive = h.keep_alive;
-    fill_client(c, t->ex);
+    ml_intake_client(t->ex, &c->peer);
     fill_body(t, &h);
-    err = fill_target(t->ex, t->conf);
+    err = ml_intake_target(t->ex);
     if (err == ML_OK && req->length > t->conf->body_max)
         err = ML_BODY_TOO_LARGE;
     return err;
@@ -306,12 +158,14 @@ static enum verdict begin(struct ml_conn *c, size_t head_len, void (*wake)(void 
             err = ex->req.body->why;
         measure_body(&ex->req);
     }
-    if (err != ML_OK)
+    if (err != ML_OK) {
         refuse(c, err);
-    else if (is_for_us(&ex->req))
-        answer_options(c->turn);
-    else
+    } else if (ml_intake_is_for_us(&ex->req)) {
+        ml_intake_answer_options(ex);
+        t->conf = ml_intake_conf(ex);
+    } else {
         ex->handler->start(ex->handler->ctx, ex);
+    }
     return MORE;
 }
 

@@ -1,0 +1,168 @@
+/* intake.c - a request's head, once its fields are there: target, host, client, and the answers
+ * that need no handler. */
+#include "inbound/intake.h"
+
+#include "base/clock.h"
+
+enum { ID_BYTES = 16 };
+
+static const struct ml_str methods = {"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS", 44};
+
+static void request_id(struct ml_exchange *ex)
+{
+    char *id = ml_arena_alloc(ex->arena, 2 * ID_BYTES + 1);
+
+    ml_random_hex(id, ID_BYTES);
+    ex->req.id = (struct ml_str){id, 2 * ID_BYTES};
+}
+
+static struct ml_str address_text(struct ml_arena *arena, const struct ml_address *a)
+{
+    char *p = ml_arena_alloc(arena, ML_ADDRESS_TEXT_CAP);
+
+    return (struct ml_str){p, ml_address_text(a, p)};
+}
+
+struct ml_exchange *ml_intake_begin(struct ml_inbound *in, const struct ml_listener_conf *conf,
+                                    const struct ml_address *peer, struct ml_wire wire)
+{
+    struct ml_exchange *ex = ml_exchange_new(in->loop, in->handler, wire);
+
+    ex->server_conf = (void *)(uintptr_t)conf;
+    ex->req.scheme = ML_STR("http");
+    ex->req.peer_ip = ex->req.ip = address_text(ex->arena, peer);
+    request_id(ex);
+    return ex;
+}
+
+/* ---- answers without a handler ---- */
+
+/* While a handler has the exchange, its generation keeps the options of the port alive.  This
+ * answer has none, and may still be on its way when a reload replaces them. */
+static void keep_conf(struct ml_exchange *ex)
+{
+    struct ml_listener_conf *copy = ml_arena_alloc(ex->arena, sizeof *copy);
+
+    *copy = *ml_intake_conf(ex);
+    ex->server_conf = copy;
+}
+
+/* The site's fields, whose texts may be gone with a reload before the answer is. */
+static void add_always(struct ml_exchange *ex, const struct ml_headers *always)
+{
+    for (uint32_t i = 0; i < always->count; i++)
+        ml_headers_set(&ex->res.headers, ex->arena, ml_arena_dup(ex->arena, always->v[i].name),
+                       ml_arena_dup(ex->arena, always->v[i].value));
+}
+
+void ml_intake_refuse(struct ml_exchange *ex, enum ml_err why)
+{
+    ex->handler = NULL;
+    keep_conf(ex);
+    ml_exchange_error_response(ex, why);
+    add_always(ex, &ml_intake_conf(ex)->always);
+    if (why == ML_METHOD_REFUSED) /* TRACE: a 405 says what would be allowed, RFC 9110 15.5.6 */
+        ml_headers_add(&ex->res.headers, ex->arena, ML_STR("Allow"), methods);
+    ml_exchange_respond(ex);
+}
+
+void ml_intake_answer_options(struct ml_exchange *ex)
+{
+    ex->handler = NULL;
+    keep_conf(ex);
+    ex->res.status = 204;
+    ml_headers_add(&ex->res.headers, ex->arena, ML_STR("Allow"), methods);
+    ml_exchange_respond(ex);
+}
+
+/* ---- what the head says ---- */
+
+static bool is_zero(struct ml_str digits)
+{
+    for (size_t i = 0; i < digits.len; i++)
+        if (digits.p[i] != '0')
+            return false;
+    return digits.len > 0;
+}
+
+bool ml_intake_is_for_us(const struct ml_request *req)
+{
+    const struct ml_field *f;
+
+    if (!ml_str_eq(req->method, ML_STR("OPTIONS")))
+        return false;
+    f = ml_headers_get(&req->headers, ML_H_MAX_FORWARDS);
+    for (; f != NULL; f = ml_headers_next(&req->headers, f))
+        if (is_zero(f->value))
+            return true;
+    return false;
+}
+
+/* The host that the request is for.  An absolute target wins over Host, and then Host says what the
+ * target said, so that nobody sees two answers (RFC 9112 section 3.2.2). */
+static enum ml_err fill_host(struct ml_exchange *ex, const struct ml_target *target)
+{
+    struct ml_request *req = &ex->req;
+    const struct ml_field *host = ml_headers_get(&req->headers, ML_H_HOST);
+    struct ml_authority a;
+    enum ml_err err;
+
+    if (target->authority.len > 0) {
+        req->authority = target->authority;
+        ml_headers_set(&req->headers, ex->arena, ML_STR("Host"), target->authority);
+    } else if (host != NULL) {
+        req->authority = host->value;
+    }
+    if (req->authority.len == 0)
+        return ML_OK; /* HTTP/1.0, or an empty Host (RFC 9112 section 3.2) */
+    err = ml_url_authority(req->authority, ex->arena, &a);
+    if (err == ML_OK)
+        req->host = a.host;
+    return err;
+}
+
+enum ml_err ml_intake_target(struct ml_exchange *ex)
+{
+    struct ml_request *req = &ex->req;
+    struct ml_target target;
+    enum ml_err err =
+        ml_url_target(req->method, req->raw_target, &ml_intake_conf(ex)->url, ex->arena, &target);
+
+    if (err != ML_OK)
+        return err;
+    req->path = target.path;
+    req->query = target.query;
+    req->has_query = target.has_query;
+    return fill_host(ex, &target);
+}
+
+/* What a trusted proxy says of its client's connection; the last word is that of the nearest one.
+ */
+static void fill_scheme(struct ml_request *req)
+{
+    const struct ml_field *f = ml_headers_get(&req->headers, ML_H_X_FORWARDED_PROTO);
+    struct ml_str rest, element = ML_STR_NONE;
+
+    for (; f != NULL; f = ml_headers_next(&req->headers, f))
+        for (rest = f->value; ml_list_next(&rest, &element);)
+            ;
+    if (ml_str_ieq(element, ML_STR("https")))
+        req->scheme = ML_STR("https");
+    else if (ml_str_ieq(element, ML_STR("http")))
+        req->scheme = ML_STR("http");
+}
+
+void ml_intake_client(struct ml_exchange *ex, const struct ml_address *peer)
+{
+    const struct ml_listener_conf *conf = ml_intake_conf(ex);
+    struct ml_address client;
+
+    if (conf->trusted_count == 0)
+        return;
+    ex->req.trusted = ml_address_within(conf->trusted, conf->trusted_count, peer);
+    if (!ex->req.trusted)
+        return;
+    fill_scheme(&ex->req);
+    client = ml_address_client(&ex->req.headers, conf->trusted, conf->trusted_count, peer);
+    ex->req.ip = address_text(ex->arena, &client);
+}

@@ -1,0 +1,29 @@
+/* intake.h - what is done with the head of a request, whatever version of HTTP brought it. */
+#ifndef ML_INBOUND_INTAKE_H
+#define ML_INBOUND_INTAKE_H
+
+#include "inbound/address.h"
+#include "inbound/listener.h"
+
+/* A new exchange with what the connection knows: addresses, scheme, an id. */
+struct ml_exchange *ml_intake_begin(struct ml_inbound *in, const struct ml_listener_conf *conf,
+                                    const struct ml_address *peer, struct ml_wire wire);
+/* Who the client is, and how it came, when a trusted proxy tells. */
+void ml_intake_client(struct ml_exchange *ex, const struct ml_address *peer);
+/* raw_target and Host become path, query, authority and host. */
+enum ml_err ml_intake_target(struct ml_exchange *ex);
+/* RFC 9110 section 7.6.2: does an OPTIONS that may not be forwarded any more ask about us? */
+bool ml_intake_is_for_us(const struct ml_request *req);
+
+/* Answers without a handler; the options of the listener, which nobody else keeps alive then, are
+ * copied into the exchange. */
+void ml_intake_answer_options(struct ml_exchange *ex);
+void ml_intake_refuse(struct ml_exchange *ex, enum ml_err why);
+
+/* The options that count for ex. */
+static inline const struct ml_listener_conf *ml_intake_conf(const struct ml_exchange *ex)
+{
+    return ex->server_conf;
+}
+
+#endif
