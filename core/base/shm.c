@@ -1,5 +1,5 @@
 /* shm.c - one mapping: workers, servers, the in-flight counts of each worker, the shared dicts, the
- * counters of limits.
+ * counters of limits, the metrics.
  *
  * The truth about requests in flight is held by the rows, one per worker, which only that worker
  * writes; a server's in_flight is their sum, kept beside them because least_conn reads it for each
@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/limiter.h"
+#include "base/metrics.h"
 #include "base/shdict.h"
 
 #include <assert.h>
@@ -26,6 +27,7 @@
 enum {
     DICT_BYTES = 32 << 20,
     LIMITER_BYTES = 8 << 20,
+    METRICS_WORKERS = 4,
     MARK_BITS = 13,
     SETTLE_TRIES = 10000,
     YIELDS_MAX = 1000,
@@ -55,6 +57,7 @@ struct ml_shm {
     size_t len;
     struct ml_shdict_region *dicts;
     struct ml_limiter_region *limiter;
+    struct ml_metrics_region *metrics;
     unsigned char secret[ML_SHM_SECRET_LEN]; /* never changes */
     _Alignas(64) _Atomic uint32_t settling;  /* 1 + server, or 0 */
     struct ml_shm_worker workers[ML_SHM_WORKERS_MAX];
@@ -85,10 +88,16 @@ struct ml_shm *ml_shm_new(size_t dict_bytes)
 
 struct ml_shm *ml_shm_new_with(size_t dict_bytes, size_t limiter_bytes)
 {
+    return ml_shm_new_for(dict_bytes, limiter_bytes, METRICS_WORKERS);
+}
+
+struct ml_shm *ml_shm_new_for(size_t dict_bytes, size_t limiter_bytes, unsigned workers)
+{
     size_t limiter_at = pages(sizeof(struct ml_shm), 0, 0);
     size_t limiter_len = pages(limiter_bytes, LIMITER_BYTES, ML_LIMITER_BYTES_MIN);
     size_t dict_len = pages(dict_bytes, DICT_BYTES, ML_SHDICT_BYTES_MIN);
-    size_t dicts_at = limiter_at + limiter_len, len = dicts_at + dict_len;
+    size_t dicts_at = limiter_at + limiter_len, metrics_at = dicts_at + dict_len;
+    size_t len = metrics_at + pages(ml_metrics_bytes(workers), 0, 0);
     struct ml_shm *shm;
 
     shm =
@@ -99,6 +108,7 @@ struct ml_shm *ml_shm_new_with(size_t dict_bytes, size_t limiter_bytes)
     ml_random_bytes(shm->secret, sizeof shm->secret);
     shm->limiter = ml_limiter_init((char *)shm + limiter_at, limiter_len);
     shm->dicts = ml_shdict_init((char *)shm + dicts_at, dict_len);
+    shm->metrics = ml_metrics_init((char *)shm + metrics_at, workers);
     return shm;
 }
 
@@ -123,6 +133,11 @@ struct ml_shdict_region *ml_shm_dicts(struct ml_shm *shm)
 struct ml_limiter_region *ml_shm_limiter(struct ml_shm *shm)
 {
     return shm->limiter;
+}
+
+struct ml_metrics_region *ml_shm_metrics(struct ml_shm *shm)
+{
+    return shm->metrics;
 }
 
 const unsigned char *ml_shm_secret(const struct ml_shm *shm)
@@ -311,6 +326,7 @@ void ml_shm_worker_died(struct ml_shm *shm, unsigned worker)
     atomic_store(&w->script_since_ms, 0);
     atomic_store(&w->beat_ms, 0);
     memset(w->script, 0, sizeof w->script);
+    ml_metrics_unset_gauges(shm->metrics, worker);
 }
 
 void ml_shm_text(char *out, size_t cap, struct ml_str s)

@@ -62,11 +62,14 @@ struct ml_shm_gateway { /* what the supervisor knows; all texts end with NUL */
 struct ml_shm;
 struct ml_shdict_region;  /* base/shdict.h */
 struct ml_limiter_region; /* base/limiter.h */
+struct ml_metrics_region; /* base/metrics.h */
 
 /* Maps the segment; dict_bytes of it (0: 32 MiB) hold the shared dicts.  Aborts when it cannot. */
 struct ml_shm *ml_shm_new(size_t dict_bytes);
 /* The same; limiter_bytes (0: 8 MiB) hold the counters of limits. */
 struct ml_shm *ml_shm_new_with(size_t dict_bytes, size_t limiter_bytes);
+/* The same; metrics of that many workers (4 in the others). */
+struct ml_shm *ml_shm_new_for(size_t dict_bytes, size_t limiter_bytes, unsigned workers);
 void ml_shm_free(struct ml_shm **shm);
 
 struct ml_shm_worker *ml_shm_worker(struct ml_shm *shm, unsigned index);
@@ -82,6 +85,7 @@ void ml_shm_server_end(struct ml_shm *shm, struct ml_shm_server *s, unsigned wor
 void ml_shm_worker_died(struct ml_shm *shm, unsigned worker);
 struct ml_shdict_region *ml_shm_dicts(struct ml_shm *shm);
 struct ml_limiter_region *ml_shm_limiter(struct ml_shm *shm);
+struct ml_metrics_region *ml_shm_metrics(struct ml_shm *shm);
 /* ML_SHM_SECRET_LEN random bytes, made with the segment: the same for all workers and generations,
  * others after the next start. */
 const unsigned char *ml_shm_secret(const struct ml_shm *shm);

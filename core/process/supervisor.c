@@ -392,8 +392,9 @@ static void on_first_stage(void *ctx, struct ml_stage_result *first)
         refuse(s, ML_EXIT_SITE, first->error);
         return;
     }
-    s->shm = ml_shm_new_with(first->summary->settings.shared_memory,
-                             first->summary->settings.limiter_memory);
+    s->shm = ml_shm_new_for(first->summary->settings.shared_memory,
+                            first->summary->settings.limiter_memory,
+                            worker_count(s, &first->summary->settings));
     if (open_all(s, first, &why))
         start_workers(s);
     else

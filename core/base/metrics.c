@@ -1,0 +1,530 @@
+/* metrics.c - registering, looking up, counting.
+ *
+ * A series is found by the text of its label set, as it will be exposed, under a keyed hash: values
+ * may come from clients.  Which series exist is decided for all workers together, by a set of
+ * hashes that only grows; each worker makes its own record when it first counts for one. */
+#include "base/metrics.h"
+
+#include "base/clock.h"
+#include "base/metrics_parts.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct ml_metric {
+    struct ml_metrics *owner;
+    struct ml_metric *next;
+    struct metric_record *record;
+    uint32_t at;                    /* offset of the record */
+    unsigned place;                 /* in the region's list of metrics */
+    struct ml_slot *other;          /* NULL: not made yet */
+    struct ml_slot sink[CELLS_MAX]; /* where counts go that have no room */
+};
+
+struct ml_metrics {
+    struct ml_metrics_region *region; /* borrowed */
+    struct area *area;
+    struct ml_metric *metrics; /* owned */
+    uint32_t *index;           /* owned: offsets of series + 1, by hash; 0: free */
+    uint32_t index_cap, index_used;
+    struct ml_buf text;
+};
+
+/* ---- the region ---- */
+
+size_t ml_metrics_bytes(unsigned workers)
+{
+    return sizeof(struct ml_metrics_region) + workers * sizeof(struct area) + 64;
+}
+
+struct ml_metrics_region *ml_metrics_init(void *memory, unsigned workers)
+{
+    struct ml_metrics_region *region = memory;
+
+    region->workers = workers;
+    ml_random_bytes(&region->seed, sizeof region->seed);
+    return region;
+}
+
+/* Never 0, which means free. */
+static uint64_t hash_of(const struct ml_metrics_region *region, struct ml_str text)
+{
+    uint64_t hash = ml_hash_bytes(region->seed, text);
+
+    return hash != 0 ? hash : 1;
+}
+
+/* The place of a name in the list of metrics; METRICS_MAX: the list is full. */
+static unsigned place_of(struct ml_metrics_region *region, uint64_t hash, bool make)
+{
+    for (unsigned i = 0; i < METRICS_MAX; i++) {
+        unsigned at = (unsigned)((hash + i) % METRICS_MAX);
+        uint64_t found = atomic_load(&region->metrics[at].hash);
+
+        if (found == 0 && !make)
+            return METRICS_MAX;
+        if (found == hash || (found == 0 && (atomic_compare_exchange_strong(
+                                                 &region->metrics[at].hash, &found, hash) ||
+                                             found == hash)))
+            return at;
+    }
+    return METRICS_MAX;
+}
+
+/* May there be a series with this hash?  Workers that ask at the same time may together pass the
+ * cap by one each. */
+static bool admit(struct ml_metrics_region *region, const struct ml_metric *metric, uint64_t hash)
+{
+    _Atomic uint32_t *count = &region->metrics[metric->place].count;
+
+    for (unsigned i = 0; i < KEYS_CAP; i++) {
+        _Atomic uint64_t *key = &region->keys[(hash + i) % KEYS_CAP];
+        uint64_t found = atomic_load(key);
+
+        if (found == hash)
+            return true;
+        if (found != 0)
+            continue;
+        if (atomic_load(count) >= metric->record->series_max ||
+            atomic_load(&region->admitted) >= KEYS_MAX)
+            return false;
+        if (atomic_compare_exchange_strong(key, &found, hash)) {
+            atomic_fetch_add(count, 1);
+            atomic_fetch_add(&region->admitted, 1);
+            return true;
+        }
+        if (found == hash)
+            return true;
+    }
+    return false;
+}
+
+/* ---- records ---- */
+
+static struct record *record_at(struct ml_metrics *m, uint32_t at)
+{
+    return (struct record *)(m->area->bytes + at);
+}
+
+/* Zeroed room for a record that nobody sees yet; NULL when the area is full. */
+static void *record_begin(struct ml_metrics *m, size_t len)
+{
+    uint64_t used = atomic_load_explicit(&m->area->used, memory_order_relaxed);
+    struct record *r = record_at(m, (uint32_t)used);
+
+    len = (len + 7) & ~(size_t)7;
+    if (len > sizeof m->area->bytes - used) {
+        ml_metric_add(&m->area->lost, 1);
+        return NULL;
+    }
+    memset(r, 0, len); /* what a killed predecessor may have left */
+    r->len = (uint32_t)len;
+    return r;
+}
+
+/* It is whole: part of the area from now on.  Its offset. */
+static uint32_t record_end(struct ml_metrics *m, const struct record *r)
+{
+    uint64_t used = atomic_load_explicit(&m->area->used, memory_order_relaxed);
+
+    atomic_store_explicit(&m->area->used, used + r->len, memory_order_release);
+    return (uint32_t)used;
+}
+
+/* ---- the index of this process ---- */
+
+static void index_put(struct ml_metrics *m, uint32_t at)
+{
+    const struct series_record *s = (const struct series_record *)record_at(m, at);
+    uint32_t i = (uint32_t)s->hash & (m->index_cap - 1);
+
+    while (m->index[i] != 0)
+        i = (i + 1) & (m->index_cap - 1);
+    m->index[i] = at + 1;
+    m->index_used++;
+}
+
+static void index_grow(struct ml_metrics *m)
+{
+    uint32_t *old = m->index, old_cap = m->index_cap;
+
+    m->index_cap = old_cap > 0 ? old_cap * 2 : 256;
+    m->index = calloc(m->index_cap, sizeof *m->index);
+    if (m->index == NULL)
+        abort();
+    m->index_used = 0;
+    for (uint32_t i = 0; i < old_cap; i++)
+        if (old[i] != 0)
+            index_put(m, old[i] - 1);
+    free(old);
+}
+
+static struct series_record *index_find(struct ml_metrics *m, uint32_t metric_at, uint64_t hash,
+                                        struct ml_str key)
+{
+    for (uint32_t i = (uint32_t)hash & (m->index_cap - 1); m->index[i] != 0;
+         i = (i + 1) & (m->index_cap - 1)) {
+        struct series_record *s = (struct series_record *)record_at(m, m->index[i] - 1);
+
+        if (s->hash == hash && s->metric_at == metric_at && ml_str_eq(series_key(s), key))
+            return s;
+    }
+    return NULL;
+}
+
+/* ---- opening ---- */
+
+static struct ml_metric *metric_new(struct ml_metrics *m, uint32_t at)
+{
+    struct ml_metric *metric = calloc(1, sizeof *metric);
+
+    if (metric == NULL)
+        abort();
+    metric->owner = m;
+    metric->at = at;
+    metric->record = (struct metric_record *)record_at(m, at);
+    metric->place = place_of(m->region, metric->record->hash, true);
+    metric->next = m->metrics;
+    m->metrics = metric;
+    return metric;
+}
+
+static void read_area(struct ml_metrics *m)
+{
+    uint64_t used = atomic_load_explicit(&m->area->used, memory_order_acquire), at = 0, begin = 0;
+    struct record *r;
+
+    for (; (r = area_next(m->area, used, &at)) != NULL; begin = at) {
+        if (r->tag == RECORD_METRIC) {
+            metric_new(m, (uint32_t)begin);
+            continue;
+        }
+        if ((m->index_used + 1) * 2 > m->index_cap)
+            index_grow(m);
+        index_put(m, (uint32_t)begin);
+    }
+}
+
+struct ml_metrics *ml_metrics_open(struct ml_metrics_region *region, unsigned worker)
+{
+    struct ml_metrics *m = calloc(1, sizeof *m);
+
+    if (m == NULL || worker >= region->workers)
+        abort();
+    m->region = region;
+    m->area = &region->areas[worker];
+    index_grow(m);
+    ml_metrics_unset_gauges(region, worker);
+    read_area(m);
+    return m;
+}
+
+void ml_metrics_close(struct ml_metrics **mp)
+{
+    struct ml_metrics *m = *mp;
+    struct ml_metric *metric;
+
+    *mp = NULL;
+    if (m == NULL)
+        return;
+    while ((metric = m->metrics) != NULL) {
+        m->metrics = metric->next;
+        free(metric);
+    }
+    free(m->index);
+    ml_buf_release(&m->text);
+    free(m);
+}
+
+void ml_metrics_unset_gauges(struct ml_metrics_region *region, unsigned worker)
+{
+    struct area *a;
+    uint64_t used, at = 0;
+    struct record *r;
+
+    if (worker >= region->workers)
+        return;
+    a = &region->areas[worker];
+    used = atomic_load_explicit(&a->used, memory_order_acquire);
+    while ((r = area_next(a, used, &at)) != NULL)
+        if (r->tag == RECORD_SERIES && r->kind == ML_GAUGE)
+            ml_gauge_unset(((struct series_record *)r)->cells);
+}
+
+/* ---- metrics ---- */
+
+static unsigned label_count(const struct ml_metric_def *def)
+{
+    unsigned n = 0;
+
+    while (n < ML_METRIC_LABELS_MAX && def->labels[n] != NULL)
+        n++;
+    return n;
+}
+
+static unsigned series_max(const struct ml_metric_def *def)
+{
+    unsigned max = def->series_max > 0 ? def->series_max : ML_METRIC_SERIES_DEFAULT;
+
+    return max < ML_METRIC_SERIES_MAX ? max : ML_METRIC_SERIES_MAX;
+}
+
+/* Appends the labels with their NULs. */
+static void add_labels(struct ml_buf *out, const struct ml_metric_def *def)
+{
+    for (unsigned i = 0; i < label_count(def); i++)
+        ml_buf_append(out, (struct ml_str){def->labels[i], strlen(def->labels[i]) + 1});
+}
+
+static struct ml_metric *find(struct ml_metrics *m, const char *name)
+{
+    for (struct ml_metric *metric = m->metrics; metric != NULL; metric = metric->next)
+        if (strcmp(metric_name(metric->record), name) == 0)
+            return metric;
+    return NULL;
+}
+
+static const char *kind_word(unsigned kind)
+{
+    static const char *const words[] = {"counter", "gauge", "histogram"};
+
+    return words[kind];
+}
+
+/* NULL, or in what r is not what def says. */
+static const char *difference(const struct metric_record *r, const struct ml_metric_def *def)
+{
+    struct ml_buf labels = {0};
+    bool same;
+
+    if (r->head.kind != def->kind)
+        return "kind";
+    if (r->head.merge != def->merge)
+        return "merge";
+    add_labels(&labels, def);
+    same = ml_str_eq(ml_buf_str(&labels), (struct ml_str){metric_labels(r), r->labels_len});
+    ml_buf_release(&labels);
+    if (!same)
+        return "labels";
+    if (r->bucket_count != def->bucket_count ||
+        memcmp(r->buckets, def->buckets, def->bucket_count * sizeof *r->buckets) != 0)
+        return "buckets";
+    return NULL;
+}
+
+static bool same(const struct ml_metric *metric, const struct ml_metric_def *def,
+                 struct ml_buf *why)
+{
+    const char *what = difference(metric->record, def);
+
+    if (what == NULL)
+        return true;
+    if (why != NULL)
+        ml_buf_printf(why,
+                      "the metric %s is in use since the gateway was started as a %s with another "
+                      "%s: give it another name, or restart the gateway",
+                      def->name, kind_word(metric->record->head.kind), what);
+    return false;
+}
+
+static bool full(struct ml_buf *why)
+{
+    if (why != NULL)
+        ml_buf_append(why, ML_STR("there are too many metrics"));
+    return false;
+}
+
+bool ml_metric_agrees(struct ml_metrics *m, const struct ml_metric_def *def, struct ml_buf *why)
+{
+    const struct ml_metric *metric = find(m, def->name);
+    unsigned used = 0;
+
+    if (metric != NULL)
+        return same(metric, def, why);
+    for (unsigned i = 0; i < METRICS_MAX; i++)
+        used += atomic_load(&m->region->metrics[i].hash) != 0;
+    return used < METRICS_MAX || full(why);
+}
+
+static struct ml_metric *metric_make(struct ml_metrics *m, const struct ml_metric_def *def,
+                                     uint64_t hash)
+{
+    size_t name_len = strlen(def->name) + 1, help_len = strlen(def->help) + 1;
+    size_t buckets_len = def->bucket_count * sizeof(double);
+    struct metric_record *r;
+    struct ml_buf labels = {0};
+
+    add_labels(&labels, def);
+    r = record_begin(m, sizeof *r + buckets_len + name_len + help_len + ml_buf_len(&labels));
+    if (r == NULL) {
+        ml_buf_release(&labels);
+        return NULL;
+    }
+    r->head.tag = RECORD_METRIC;
+    r->head.kind = (uint8_t)def->kind;
+    r->head.merge = (uint8_t)def->merge;
+    r->head.label_count = (uint8_t)label_count(def);
+    r->name_len = (uint32_t)name_len;
+    r->help_len = (uint32_t)help_len;
+    r->labels_len = (uint32_t)ml_buf_len(&labels);
+    r->bucket_count = def->bucket_count;
+    r->series_max = series_max(def);
+    r->hash = hash;
+    memcpy(r->buckets, def->buckets, buckets_len);
+    memcpy((char *)metric_name(r), def->name, name_len);
+    memcpy((char *)metric_help(r), def->help, help_len);
+    if (r->labels_len > 0)
+        memcpy((char *)metric_labels(r), ml_buf_str(&labels).p, r->labels_len);
+    ml_buf_release(&labels);
+    return metric_new(m, record_end(m, &r->head));
+}
+
+struct ml_metric *ml_metric_register(struct ml_metrics *m, const struct ml_metric_def *def,
+                                     struct ml_buf *why)
+{
+    struct ml_metric *metric = find(m, def->name);
+    uint64_t hash = hash_of(m->region, ml_str_of(def->name));
+
+    assert(def->bucket_count <= ML_METRIC_BUCKETS_MAX);
+    if (metric != NULL)
+        return same(metric, def, why) ? metric : NULL;
+    if (place_of(m->region, hash, true) < METRICS_MAX)
+        metric = metric_make(m, def, hash);
+    if (metric == NULL)
+        full(why);
+    return metric;
+}
+
+/* ---- series ---- */
+
+static uint32_t cell_count(const struct metric_record *r)
+{
+    return r->head.kind == ML_HISTOGRAM ? r->bucket_count + 2 : r->head.kind == ML_GAUGE ? 2 : 1;
+}
+
+static struct ml_slot *series_make(struct ml_metric *metric, uint64_t hash, struct ml_str key)
+{
+    struct ml_metrics *m = metric->owner;
+    uint32_t cells = cell_count(metric->record);
+    struct series_record *s;
+
+    if ((m->index_used + 1) * 2 > m->index_cap)
+        index_grow(m);
+    s = record_begin(m, sizeof *s + cells * sizeof(struct ml_slot) + key.len);
+    if (s == NULL)
+        return NULL;
+    s->head.tag = RECORD_SERIES;
+    s->head.kind = metric->record->head.kind;
+    s->metric_at = metric->at;
+    s->cell_count = cells;
+    s->key_len = (uint32_t)key.len;
+    s->hash = hash;
+    if (key.len > 0)
+        memcpy((char *)series_key(s).p, key.p, key.len);
+    if (s->head.kind == ML_GAUGE)
+        ml_gauge_unset(s->cells);
+    index_put(m, record_end(m, &s->head));
+    return s->cells;
+}
+
+/* The text of the label set behind the name of the metric: together they are hashed. */
+static struct ml_str write_key(struct ml_metric *metric, const struct ml_str *values)
+{
+    struct ml_buf *text = &metric->owner->text;
+    const char *label = metric_labels(metric->record);
+    size_t name_len = metric->record->name_len;
+    struct ml_str all;
+
+    ml_buf_consume(text, ml_buf_len(text));
+    ml_buf_append(text, (struct ml_str){metric_name(metric->record), name_len});
+    for (unsigned i = 0; i < metric->record->head.label_count; i++) {
+        if (i > 0)
+            ml_buf_append(text, ML_STR(","));
+        ml_exposition_label(text, label, values[i]);
+        label += strlen(label) + 1;
+    }
+    all = ml_buf_str(text);
+    return (struct ml_str){all.p + name_len, all.len - name_len};
+}
+
+static struct ml_slot *other(struct ml_metric *metric)
+{
+    struct ml_str values[ML_METRIC_LABELS_MAX], key;
+    struct series_record *s;
+    uint64_t hash;
+
+    ml_metric_add(&metric->record->other, 1);
+    if (metric->other != NULL)
+        return metric->other;
+    for (unsigned i = 0; i < ML_METRIC_LABELS_MAX; i++)
+        values[i] = ML_STR("other");
+    key = write_key(metric, values);
+    hash = hash_of(metric->owner->region, ml_buf_str(&metric->owner->text));
+    s = index_find(metric->owner, metric->at, hash, key);
+    metric->other = s != NULL ? s->cells : series_make(metric, hash, key);
+    if (metric->other == NULL)
+        metric->other = metric->sink;
+    return metric->other;
+}
+
+struct ml_slot *ml_metric_slot(struct ml_metric *metric, const struct ml_str *values)
+{
+    struct ml_metrics *m = metric->owner;
+    struct ml_str key = write_key(metric, values);
+    uint64_t hash = hash_of(m->region, ml_buf_str(&m->text));
+    struct series_record *s = index_find(m, metric->at, hash, key);
+    struct ml_slot *made = NULL;
+
+    if (s != NULL)
+        return s->cells;
+    if (admit(m->region, metric, hash))
+        made = series_make(metric, hash, key);
+    return made != NULL ? made : other(metric);
+}
+
+struct ml_slot *ml_metric_slot_of(struct ml_metric *metric, const char *a, const char *b,
+                                  const char *c, const char *d)
+{
+    const char *texts[] = {a, b, c, d};
+    struct ml_str values[ML_METRIC_LABELS_MAX] = {{0}};
+
+    assert(metric->record->head.label_count <= 4);
+    for (unsigned i = 0; i < metric->record->head.label_count; i++)
+        values[i] = ml_str_of(texts[i]);
+    return ml_metric_slot(metric, values);
+}
+
+/* ---- counting ---- */
+
+/* The value first: a reader, or a kill, between the two sees a new value with an old time, which
+ * harms nobody. */
+void ml_gauge_set(struct ml_slot *slot, double value)
+{
+    ml_slot_store(slot, value);
+    ml_slot_store(slot + 1, ml_clock_mono_s());
+}
+
+void ml_gauge_add(struct ml_slot *slot, double by)
+{
+    double value = ml_slot_value(slot);
+
+    ml_gauge_set(slot, isnan(value) ? by : value + by);
+}
+
+void ml_gauge_unset(struct ml_slot *slot)
+{
+    ml_slot_store(slot, (double)NAN);
+}
+
+void ml_histogram_observe(const struct ml_metric *metric, struct ml_slot *slot, double value)
+{
+    const struct metric_record *r = metric->record;
+    uint32_t i = 0;
+
+    while (i < r->bucket_count && value > r->buckets[i])
+        i++;
+    ml_metric_add(slot + 1 + i, 1);
+    ml_metric_add(slot, value);
+}
