@@ -37,9 +37,11 @@ bench: build
 npm-test: test-packages build
 	@sh tools/npm.sh $(CURDIR)/$(BUILD)/moonlatch
 
-## docs: docs/policies.md out of lua/middleware
+## docs: docs/policies.md out of lua/middleware; docs/reference.md and the type stubs out of tools/api
 docs: test-packages
 	@luajit tools/docs.lua >docs/policies.md.new && mv docs/policies.md.new docs/policies.md
+	@luajit tools/reference.lua >docs/reference.md.new && mv docs/reference.md.new docs/reference.md
+	@luajit tools/stubs.lua lua/site/dot.types
 
 configure: packages
 	@cmake -S . -B $(BUILD) -G Ninja $(CMAKE_ARGS) >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }

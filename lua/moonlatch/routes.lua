@@ -13,7 +13,7 @@ local where = require "moonlatch.where"
 local Routes = {}
 Routes.__index = Routes
 
-local route_options = {
+Routes.options = {
   to = { "string", optional = true },
   respond = { "any", optional = true },
   host = { "string", optional = true },
@@ -23,7 +23,7 @@ local route_options = {
   websocket = { "boolean", default = false },
   name = { "string", optional = true },
 }
-local group_options = { host = route_options.host }
+Routes.group_options = { host = Routes.options.host }
 
 function Routes.new(loader)
   local root = { prefix = "", middlewares = {} }
@@ -70,7 +70,7 @@ function Routes:group(prefix, opts, body)
     where.fail("gw.group(prefix, { middlewares and options }, function() ... end)", line)
   end
   local list, rest = split(opts)
-  local conf, wrong = options.check(group_options, rest)
+  local conf, wrong = options.check(Routes.group_options, rest)
   if not conf then where.fail("gw.group: " .. wrong, line) end
   local outer = self.scope
   self.scope = { prefix = outer.prefix .. prefix, middlewares = {}, outer = outer,
@@ -132,7 +132,7 @@ function Routes:route(pattern, opts)
   if type(opts) == "function" then opts = { respond = opts } end
   if type(opts) ~= "table" then where.fail("gw.route: a table with to= or respond= is expected", line) end
   local list, rest = split(opts)
-  local conf, wrong = options.check(route_options, rest)
+  local conf, wrong = options.check(Routes.options, rest)
   if not conf then where.fail("gw.route: " .. wrong, line) end
   destinations(conf, line)
   local conditions = {}

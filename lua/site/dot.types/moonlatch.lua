@@ -1,0 +1,1058 @@
+---@meta moonlatch
+--- Types of moonlatch's script API for lua-language-server; made by `moonlatch init`, never run.
+---@diagnostic disable: lowercase-global, unused-local, missing-return
+-- luacheck: ignore
+
+--- What a script may ask of the gateway.
+---@class moonlatch
+---@field env moonlatch.Env The environment.
+---@field json moonlatch.Json JSON.
+---@field log moonlatch.Log The log.
+---@field http moonlatch.Http HTTP requests of scripts.
+---@field crypto moonlatch.Crypto Hashes and passwords.
+---@field jwt moonlatch.Jwt Tokens.
+local moonlatch = {}
+
+--- Settings of the whole gateway; once, in gateway.lua.
+--- Only while the site is loaded.
+---@param options moonlatch.Settings
+function moonlatch.settings(options) end
+
+--- A listener.
+--- Only while the site is loaded.
+---@param options moonlatch.Listen
+function moonlatch.listen(options) end
+
+--- A named group of servers.
+--- Only while the site is loaded.
+---@param name string
+---@param options moonlatch.Upstream
+function moonlatch.upstream(name, options) end
+
+--- Middlewares of all requests, or of the group around it.
+--- Only while the site is loaded.
+---@param list moonlatch.Step[]
+function moonlatch.use(list) end
+
+--- Routes with a common prefix, and what they go through.
+--- Only while the site is loaded.
+---@param prefix string
+---@param options moonlatch.Group|fun()
+---@param body? fun()
+function moonlatch.group(prefix, options, body) end
+
+--- A route: `METHOD /path/:param/*rest`.
+--- Only while the site is loaded.
+---@param pattern string
+---@param options moonlatch.Route|fun(req: moonlatch.Request): moonlatch.Response?
+function moonlatch.route(pattern, options) end
+
+--- Routes that are shipped: `health`, `status`, `redirect` ...
+--- Only while the site is loaded.
+---@param name string
+---@param options? table
+function moonlatch.mount(name, options) end
+
+--- The text of a data file of the site.
+--- Only while the site is loaded.
+---@param name string
+---@return string
+function moonlatch.file(name) end
+
+--- 64 hexadecimal digits that nobody else can know, the same in all workers until a restart.
+--- Only while the site is loaded.
+---@param name string
+---@return string
+function moonlatch.secret(name) end
+
+--- A client of Redis; connects with its first command.
+--- Only while the site is loaded.
+---@param url string
+---@param options? moonlatch.RedisOptions
+---@return moonlatch.Redis
+function moonlatch.redis(url, options) end
+
+--- A limiter.
+--- Only while the site is loaded.
+---@param options moonlatch.LimiterOptions
+---@return moonlatch.Limiter
+function moonlatch.ratelimit(options) end
+
+--- A response; a table as body becomes JSON.
+---@param status integer
+---@param body? string|table
+---@param headers? table<string, string|number|string[]>
+---@return moonlatch.Response
+function moonlatch.response(status, body, headers) end
+
+--- A JSON response `{ error, message, requestId }`.
+---@param status integer
+---@param code string
+---@param message? string
+---@return moonlatch.Response
+function moonlatch.error(status, code, message) end
+
+--- A redirect.
+---@param location string
+---@param status? integer
+---@return moonlatch.Response
+function moonlatch.redirect(location, status) end
+
+--- Waits.
+--- Waits.
+---@param seconds seconds
+function moonlatch.sleep(seconds) end
+
+--- Runs functions side by side; their first results under the same keys. One that raises cancels the others; with `settle` each result is `{ ok, value or error }`.
+--- Waits.
+---@param functions table<any, fun(): any>
+---@param options? { settle?: boolean }
+---@return table
+function moonlatch.all(functions, options) end
+
+--- The first result and its key; the others are cancelled.
+--- Waits.
+---@param functions table<any, fun(): any>
+---@return any
+---@return any
+function moonlatch.race(functions) end
+
+--- Runs a function in the background; its errors go to the log.
+---@param fn fun(...)
+---@param ... any
+function moonlatch.spawn(fn, ...) end
+
+--- Runs fn in the background with a copy of the running request; `next()` in it goes through the inner part again.
+--- Codes: overload.
+---@param fn fun(req: moonlatch.Request)
+---@return boolean?
+---@return string?
+function moonlatch.detach(fn) end
+
+--- Calls fn later; made at load it starts when the site becomes live.
+---@param seconds seconds
+---@param fn fun()
+---@param options? moonlatch.TimerOptions
+---@return moonlatch.Timer
+function moonlatch.timer(seconds, fn, options) end
+
+--- A table that all workers share and that survives reloads.
+---@param name string
+---@return moonlatch.Dict
+function moonlatch.shared(name) end
+
+--- Changes of header fields, checked once: `{ name, value }`, `{ name, false }` removes, `{ "X-In-*", false }` by prefix, `{ name, value, true }` merges into a list.
+---@param list any[]
+---@return moonlatch.Fields
+function moonlatch.fields(list) end
+
+--- A set of networks; asking costs the same for any number.
+---@param list string[]
+---@return moonlatch.Networks
+function moonlatch.networks(list) end
+
+--- The wall clock, seconds since 1970.
+---@return number
+function moonlatch.now() end
+
+--- A clock that only goes forward, in seconds.
+---@return number
+function moonlatch.mono() end
+
+--- A time, now unless given, as RFC 3339 writes it.
+---@param seconds? number
+---@return string
+function moonlatch.time_iso(seconds) end
+
+--- Time since the gateway started.
+---@return seconds
+function moonlatch.uptime() end
+
+--- JSON text of `moonlatch status --json`.
+---@return string
+function moonlatch.status() end
+
+--- Unpredictable, from 0 to below 1.
+---@return number
+function moonlatch.random() end
+
+--- Unpredictable bytes, as hexadecimal digits.
+---@param bytes integer
+---@return string
+function moonlatch.random_hex(bytes) end
+
+--- Is the address in one of the networks?
+---@param ip string
+---@param networks string[]
+---@return boolean
+function moonlatch.ip_match(ip, networks) end
+
+--- Text with percent escapes.
+---@param text string
+---@return string
+function moonlatch.url_encode(text) end
+
+--- Text without them.
+---@param text string
+---@return string?
+function moonlatch.url_decode(text) end
+
+--- Base64; with `url` base64url without padding.
+---@param text string
+---@param url? boolean
+---@return string
+function moonlatch.base64_encode(text, url) end
+
+--- The bytes; nil for what is no base64.
+---@param text string
+---@param url? boolean
+---@return string?
+function moonlatch.base64_decode(text, url) end
+
+--- Values of the environment, read at load.
+---@class moonlatch.Env
+---@overload fun(name: string, default?: string): string
+local moonlatch_Env = {}
+
+--- A number; anything else is a load error.
+---@param name string
+---@param default? number
+---@return number
+function moonlatch_Env.number(name, default) end
+
+--- `true 1 yes on`, `false 0 no off`.
+---@param name string
+---@param default? boolean
+---@return boolean
+function moonlatch_Env.boolean(name, default) end
+
+--- The parts between commas.
+---@param name string
+---@param default? string[]
+---@return string[]
+function moonlatch_Env.list(name, default) end
+
+--- JSON.
+---@class moonlatch.Json
+---@field null any JSON's null.
+local moonlatch_Json = {}
+
+--- JSON text; nil and a message when it can not be done.
+---@param value any
+---@return string?
+---@return string?
+function moonlatch_Json.encode(value) end
+
+--- The same with line breaks and indentation.
+---@param value any
+---@return string?
+---@return string?
+function moonlatch_Json.pretty(value) end
+
+--- The value; nil and a message for malformed text.
+---@param text string
+---@return any
+---@return string?
+function moonlatch_Json.decode(text) end
+
+--- Marks a list, so that an empty one is `[]`.
+---@param t table
+---@return table
+function moonlatch_Json.array(t) end
+
+--- The log: JSON lines with the request id.
+---@class moonlatch.Log
+---@overload fun(message: string, fields?: table)
+local moonlatch_Log = {}
+
+--- A line of level debug.
+---@param message string
+---@param fields? table
+function moonlatch_Log.debug(message, fields) end
+
+--- A line of level info.
+---@param message string
+---@param fields? table
+function moonlatch_Log.info(message, fields) end
+
+--- A line of level warn.
+---@param message string
+---@param fields? table
+function moonlatch_Log.warn(message, fields) end
+
+--- A line of level error.
+---@param message string
+---@param fields? table
+function moonlatch_Log.error(message, fields) end
+
+--- HTTP requests of scripts.
+---@class moonlatch.Http
+---@overload fun(request: moonlatch.HttpRequest): moonlatch.HttpResult?, string?, string?
+local moonlatch_Http = {}
+
+--- The same as calling it.
+--- Waits.
+---@param request moonlatch.HttpRequest
+---@return moonlatch.HttpResult?
+---@return string?
+---@return string?
+function moonlatch_Http.request(request) end
+
+--- GET.
+--- Waits.
+---@param url string
+---@param options? moonlatch.HttpRequest
+---@return moonlatch.HttpResult?
+---@return string?
+---@return string?
+function moonlatch_Http.get(url, options) end
+
+--- HEAD.
+--- Waits.
+---@param url string
+---@param options? moonlatch.HttpRequest
+---@return moonlatch.HttpResult?
+---@return string?
+---@return string?
+function moonlatch_Http.head(url, options) end
+
+--- POST.
+--- Waits.
+---@param url string
+---@param options? moonlatch.HttpRequest
+---@return moonlatch.HttpResult?
+---@return string?
+---@return string?
+function moonlatch_Http.post(url, options) end
+
+--- PUT.
+--- Waits.
+---@param url string
+---@param options? moonlatch.HttpRequest
+---@return moonlatch.HttpResult?
+---@return string?
+---@return string?
+function moonlatch_Http.put(url, options) end
+
+--- PATCH.
+--- Waits.
+---@param url string
+---@param options? moonlatch.HttpRequest
+---@return moonlatch.HttpResult?
+---@return string?
+---@return string?
+function moonlatch_Http.patch(url, options) end
+
+--- DELETE.
+--- Waits.
+---@param url string
+---@param options? moonlatch.HttpRequest
+---@return moonlatch.HttpResult?
+---@return string?
+---@return string?
+function moonlatch_Http.delete(url, options) end
+
+--- Hashes and passwords.
+---@class moonlatch.Crypto
+local moonlatch_Crypto = {}
+
+--- A hash, as hexadecimal digits unless raw.
+---@param text string
+---@param form? "hex"|"raw"
+---@return string
+function moonlatch_Crypto.sha1(text, form) end
+
+--- A hash, as hexadecimal digits unless raw.
+---@param text string
+---@param form? "hex"|"raw"
+---@return string
+function moonlatch_Crypto.sha256(text, form) end
+
+--- A hash, as hexadecimal digits unless raw.
+---@param text string
+---@param form? "hex"|"raw"
+---@return string
+function moonlatch_Crypto.sha384(text, form) end
+
+--- A hash, as hexadecimal digits unless raw.
+---@param text string
+---@param form? "hex"|"raw"
+---@return string
+function moonlatch_Crypto.sha512(text, form) end
+
+--- A keyed hash by `sha1`, `sha256`, `sha384` or `sha512`.
+---@param hash string
+---@param key string
+---@param text string
+---@param form? "hex"|"raw"
+---@return string
+function moonlatch_Crypto.hmac(hash, key, text, form) end
+
+--- Compares in a time that does not depend on where they differ.
+---@param a string
+---@param b string
+---@return boolean
+function moonlatch_Crypto.equals(a, b) end
+
+--- Unpredictable bytes.
+---@param bytes integer
+---@return string
+function moonlatch_Crypto.random(bytes) end
+
+--- A hash to keep; computed by a thread beside the loop.
+--- Waits. Codes: overload, password_unusable.
+---@param password string
+---@param options? { method?: "yescrypt"|"scrypt"|"bcrypt"|"sha512", cost?: integer }
+---@return string?
+---@return string?
+function moonlatch_Crypto.password_hash(password, options) end
+
+--- Is it the password of that hash? Also of htpasswd's.
+--- Waits. Codes: overload.
+---@param password string
+---@param hash string
+---@return boolean?
+---@return string?
+function moonlatch_Crypto.password_verify(password, hash) end
+
+--- Nil, or what is wrong with a hash.
+---@param hash string
+---@return string?
+function moonlatch_Crypto.password_check(hash) end
+
+--- Tokens.
+---@class moonlatch.Jwt
+local moonlatch_Jwt = {}
+
+--- Keys, parsed once; each verifies the algorithms of its kind only.
+---@param source moonlatch.KeySource|moonlatch.KeySource[]
+---@return moonlatch.Keys
+function moonlatch_Jwt.keys(source) end
+
+--- A function that gives the claims, or nil, a code and a message; with a cache of good tokens.
+---@param keys moonlatch.Keys
+---@param rules moonlatch.JwtRules
+---@return fun(token: string): (table?, string?, string?)
+function moonlatch_Jwt.verifier(keys, rules) end
+
+--- The same for one token, without a cache.
+--- Codes: token_missing, token_malformed, token_too_large, header_critical, token_type_not_allowed, alg_not_allowed, key_unknown, keys_unavailable, signature_invalid, claim_invalid, claim_missing, token_expired, token_not_yet_valid, issuer_invalid, audience_invalid, subject_invalid.
+---@param token string
+---@param keys moonlatch.Keys
+---@param rules moonlatch.JwtRules
+---@return table?
+---@return string?
+---@return string?
+function moonlatch_Jwt.verify(token, keys, rules) end
+
+--- A token with `iat` of now, and `exp` when it expires; nil and a message.
+---@param claims table
+---@param keys moonlatch.Keys
+---@param options { alg: string, kid?: string, expires_in?: seconds }
+---@return string?
+---@return string?
+function moonlatch_Jwt.sign(claims, keys, options) end
+
+--- A request. Using it after the request ended raises an error.
+---@class moonlatch.Request
+---@field method string The method, in capitals as a rule.
+---@field path string The path in its normal form, decoded as docs/http.md says.
+---@field raw_path string The path as it was sent.
+---@field query string The query as it was sent, without `?`.
+---@field args table<string, string|string[]> The query decoded; a name that occurs again has a list.
+---@field params table<string, string> What the pattern's `:name` and `*rest` matched, decoded.
+---@field cookies table<string, string> The first cookie of each name.
+---@field host string The host that the client asked for, with its port if it named one.
+---@field scheme string `http` or `https`: of the connection, or as a trusted proxy says.
+---@field version string The version of HTTP, as `1.1`.
+---@field ip string The client's address; `trusted_proxies` decides whom to believe.
+---@field peer_ip string The address at the other end of the connection.
+---@field id string The request id: 1 to 128 visible characters.
+---@field route string? The pattern of the route that answers.
+---@field headers moonlatch.Headers The header fields, in any case; assigning sets, nil removes.
+---@field tls table? What is known about the client's TLS; nil on a plain connection.
+---@field user any Nil until a middleware assigns it; its `id`, `sub`, `userId` or `user_id` is logged.
+---@field ctx table A table in which middlewares leave things for one another.
+local moonlatch_Request = {}
+
+--- The first value of a field.
+---@param name string
+---@return string?
+function moonlatch_Request:header(name) end
+
+--- All values of a field, in their order.
+---@param name string
+---@return string[]
+function moonlatch_Request:header_values(name) end
+
+--- Iterates over names and values of all fields, in their order.
+---@return fun(): (string?, string?)
+function moonlatch_Request:each_header() end
+
+--- Replaces a field; a list makes several, nil removes. Content-Length, Transfer-Encoding and Connection belong to the core.
+---@param name string
+---@param value? string|number|string[]|nil
+function moonlatch_Request:set_header(name, value) end
+
+--- Adds a field beside those of the same name.
+---@param name string
+---@param value string|number|string[]
+function moonlatch_Request:add_header(name, value) end
+
+--- Removes all fields of that name.
+---@param name string
+function moonlatch_Request:remove_header(name) end
+
+--- The whole body as it was sent.
+--- Waits. Codes: too_large.
+---@param opts? moonlatch.BodyOptions
+---@return string?
+---@return string?
+function moonlatch_Request:body(opts) end
+
+--- The same as `body`.
+--- Waits. Codes: too_large.
+---@param opts? moonlatch.BodyOptions
+---@return string?
+---@return string?
+function moonlatch_Request:text(opts) end
+
+--- The body decoded as JSON.
+--- Waits. Codes: too_large, malformed_json.
+---@param opts? moonlatch.BodyOptions
+---@return any
+---@return string?
+function moonlatch_Request:json(opts) end
+
+--- The fields of an application/x-www-form-urlencoded body; a name that occurs again has a list.
+--- Waits. Codes: too_large.
+---@param opts? moonlatch.BodyOptions
+---@return table<string, string|string[]>?
+---@return string?
+function moonlatch_Request:form(opts) end
+
+--- Replaces the body.
+---@param text string
+---@param content_type? string
+function moonlatch_Request:set_body(text, content_type) end
+
+--- Replaces the body by JSON.
+---@param value any
+function moonlatch_Request:set_json(value) end
+
+--- The token of `Authorization: Bearer`.
+---@return string?
+function moonlatch_Request:bearer_token() end
+
+--- User and password of `Authorization: Basic`.
+---@return string?
+---@return string?
+function moonlatch_Request:basic_auth() end
+
+--- The path that the upstream gets.
+---@param path string
+function moonlatch_Request:set_path(path) end
+
+--- The query that the upstream gets: text, or names and values.
+---@param query? string|table
+function moonlatch_Request:set_query(query) end
+
+--- The Host that the upstream gets.
+---@param host string
+function moonlatch_Request:set_host(host) end
+
+--- Sends the request to another upstream than the route says.
+---@param name string
+function moonlatch_Request:set_upstream(name) end
+
+--- Time to the first byte of the answer, instead of the route's.
+---@param seconds seconds
+function moonlatch_Request:set_timeout(seconds) end
+
+--- Limits the body; false when it is known to be larger. One that grows over it breaks off with 413.
+---@param bytes bytes
+---@return boolean
+function moonlatch_Request:limit_body(bytes) end
+
+--- Calls fn in the background after the exchange ended.
+---@param fn fun(done: moonlatch.Done)
+function moonlatch_Request:on_done(fn) end
+
+--- A response: what `next()` gave, or one that a script made.
+---@class moonlatch.Response
+---@field status integer The status, 200 to 599.
+---@field headers moonlatch.Headers The header fields, in any case; assigning sets, nil removes.
+---@field from "upstream"|"script"|"gateway" Who made it.
+---@field timing moonlatch.Timing How long it took.
+local moonlatch_Response = {}
+
+--- The first value of a field.
+---@param name string
+---@return string?
+function moonlatch_Response:header(name) end
+
+--- All values of a field, in their order.
+---@param name string
+---@return string[]
+function moonlatch_Response:header_values(name) end
+
+--- Iterates over names and values of all fields, in their order.
+---@return fun(): (string?, string?)
+function moonlatch_Response:each_header() end
+
+--- Replaces a field; a list makes several, nil removes. Content-Length, Transfer-Encoding and Connection belong to the core.
+---@param name string
+---@param value? string|number|string[]|nil
+function moonlatch_Response:set_header(name, value) end
+
+--- Adds a field beside those of the same name.
+---@param name string
+---@param value string|number|string[]
+function moonlatch_Response:add_header(name, value) end
+
+--- Removes all fields of that name.
+---@param name string
+function moonlatch_Response:remove_header(name) end
+
+--- The whole body as it was sent.
+--- Waits. Codes: too_large.
+---@param opts? moonlatch.BodyOptions
+---@return string?
+---@return string?
+function moonlatch_Response:body(opts) end
+
+--- The same as `body`.
+--- Waits. Codes: too_large.
+---@param opts? moonlatch.BodyOptions
+---@return string?
+---@return string?
+function moonlatch_Response:text(opts) end
+
+--- The body decoded as JSON.
+--- Waits. Codes: too_large, malformed_json.
+---@param opts? moonlatch.BodyOptions
+---@return any
+---@return string?
+function moonlatch_Response:json(opts) end
+
+--- The fields of an application/x-www-form-urlencoded body; a name that occurs again has a list.
+--- Waits. Codes: too_large.
+---@param opts? moonlatch.BodyOptions
+---@return table<string, string|string[]>?
+---@return string?
+function moonlatch_Response:form(opts) end
+
+--- Replaces the body.
+---@param text string
+---@param content_type? string
+function moonlatch_Response:set_body(text, content_type) end
+
+--- Replaces the body by JSON.
+---@param value any
+function moonlatch_Response:set_json(value) end
+
+--- Sends what fn returns for each piece of the body as it streams by; fn may wait.
+---@param fn fun(chunk: string, last: boolean): string?
+function moonlatch_Response:map_body(fn) end
+
+--- Header fields that are read, and set, like a table's.
+---@class moonlatch.Headers
+---@field [string] string|number|string[]|nil
+local moonlatch_Headers = {}
+
+--- How much of a body to take.
+---@class moonlatch.BodyOptions
+---@field max bytes? A larger body is `nil, "too_large"`, and stays whole. Default: `1048576`.
+local moonlatch_BodyOptions = {}
+
+--- Durations of an exchange.
+---@class moonlatch.Timing
+---@field upstream seconds? From sending the request to the head of the upstream's answer.
+---@field total seconds Since the request came.
+---@field tries integer Servers that were asked.
+local moonlatch_Timing = {}
+
+--- What is known when an exchange has ended.
+---@class moonlatch.Done
+---@field status integer The status that was sent.
+---@field duration seconds From the request's first byte to the end.
+---@field bytes_in bytes Size of the request's body.
+---@field bytes_out bytes Size of the answer's body.
+---@field tries integer Servers that were asked.
+---@field upstream_duration seconds? From sending the request to the head of the upstream's answer.
+---@field method string The method.
+---@field path string The path.
+---@field id string The request id.
+---@field ip string The client's address.
+---@field route string? The pattern of the route.
+---@field upstream string? The name of the upstream.
+---@field server string? The server that answered.
+---@field user_id string? Who it was, see `req.user`.
+---@field err string? Why it did not end well.
+local moonlatch_Done = {}
+
+--- What `gw.shared(name)` gives.
+---@class moonlatch.Dict
+local moonlatch_Dict = {}
+
+--- The value.
+---@param key string
+---@return string|number|boolean|nil
+function moonlatch_Dict:get(key) end
+
+--- Sets a value.
+---@param key string
+---@param value string|number|boolean
+---@param ttl? seconds
+---@return boolean?
+---@return string?
+function moonlatch_Dict:set(key, value, ttl) end
+
+--- Sets a value unless there is one.
+--- Codes: exists.
+---@param key string
+---@param value string|number|boolean
+---@param ttl? seconds
+---@return boolean?
+---@return string?
+function moonlatch_Dict:add(key, value, ttl) end
+
+--- Adds to a number; the sum, nil, and the time that is left.
+---@param key string
+---@param by? number
+---@param options? seconds|{ init?: number, ttl?: seconds }
+---@return number?
+---@return string?
+---@return seconds?
+function moonlatch_Dict:incr(key, by, options) end
+
+--- Removes a value.
+---@param key string
+function moonlatch_Dict:delete(key) end
+
+--- Removes all.
+function moonlatch_Dict:clear() end
+
+--- Some of the keys.
+---@param max? integer
+---@return string[]
+function moonlatch_Dict:keys(max) end
+
+--- What `gw.fields(list)` gives.
+---@class moonlatch.Fields
+local moonlatch_Fields = {}
+
+--- Puts them on a request or a response.
+---@param message moonlatch.Request|moonlatch.Response
+function moonlatch_Fields:apply(message) end
+
+--- Puts them on answers that the core makes in place of the chain's.
+---@param req moonlatch.Request
+function moonlatch_Fields:keep(req) end
+
+--- What `gw.networks(list)` gives.
+---@class moonlatch.Networks
+local moonlatch_Networks = {}
+
+--- Is the address in one of them?
+---@param ip string
+---@return boolean
+function moonlatch_Networks:has(ip) end
+
+--- What `gw.timer` gives.
+---@class moonlatch.Timer
+local moonlatch_Timer = {}
+
+--- Ends it.
+function moonlatch_Timer:cancel() end
+
+--- Options of `gw.timer`.
+---@class moonlatch.TimerOptions
+---@field repeating boolean? Again and again. Default: `false`.
+---@field immediately boolean? The first time at once. Default: `false`.
+---@field once_per_machine boolean? In one worker only. Default: `false`.
+local moonlatch_TimerOptions = {}
+
+--- A request of `gw.http`.
+---@class moonlatch.HttpRequest
+---@field url string? `http://host[:port]/path`; get, post ... have it as their first argument.
+---@field method string? The method. Default: `"GET"`.
+---@field headers table<string, string|number|string[]>? Header fields.
+---@field body string? The body.
+---@field json any? A body that becomes JSON.
+---@field query string|table|nil The query: text, or names and values.
+---@field timeout seconds? Of the whole request. Default: `10`.
+---@field connect_timeout seconds? Until there is a connection. Default: `2`.
+---@field max_body bytes? The largest body of an answer. Default: `1048576`.
+---@field redirects integer? How many redirects to follow. Default: `0`.
+---@field keepalive boolean? May the connection be used again? Default: `true`.
+local moonlatch_HttpRequest = {}
+
+--- An answer to `gw.http`.
+---@class moonlatch.HttpResult
+---@field status integer The status.
+---@field headers table<string, string|string[]> The header fields, in any case.
+---@field body string The body.
+local moonlatch_HttpResult = {}
+
+--- The body decoded as JSON.
+--- Codes: malformed_json.
+---@return any
+---@return string?
+function moonlatch_HttpResult:json() end
+
+--- What `gw.redis` gives; any command of Redis is a method: `r:get(k)`, `r:set(k, v, "EX", 10)`.
+---@class moonlatch.Redis
+---@field [string] fun(self: moonlatch.Redis, ...: string|number): any, string?, string?
+local moonlatch_Redis = {}
+
+--- A command by its name.
+--- Waits. Codes: redis_error, redis_timeout, redis_unavailable.
+---@param name string
+---@param ... string|number
+---@return any
+---@return string?
+---@return string?
+function moonlatch_Redis:command(name, ...) end
+
+--- Sends all at once; with `atomic` as a transaction.
+--- Waits. Codes: redis_error, redis_timeout, redis_unavailable.
+---@param commands (string|number)[][]
+---@param options? { atomic?: boolean }
+---@return any[]?
+---@return string?
+---@return string?
+function moonlatch_Redis:pipeline(commands, options) end
+
+--- Runs a script of Redis by its hash.
+--- Waits. Codes: redis_error, redis_timeout, redis_unavailable.
+---@param script string
+---@param keys? string[]
+---@param args? (string|number)[]
+---@return any
+---@return string?
+---@return string?
+function moonlatch_Redis:eval(script, keys, args) end
+
+--- What the connection does.
+---@return "idle"|"connecting"|"ready"|"down"
+function moonlatch_Redis:state() end
+
+--- Options of `gw.redis`.
+---@class moonlatch.RedisOptions
+---@field timeout seconds? Of a command, from the call to the reply. Default: `1`.
+---@field connect_timeout seconds? Name, connection, sign-in, answer to PING. Default: `1`.
+---@field username string? Instead of the URL's.
+---@field password string? Instead of the URL's.
+---@field db integer? Instead of the URL's.
+local moonlatch_RedisOptions = {}
+
+--- What `gw.ratelimit` gives.
+---@class moonlatch.Limiter
+local moonlatch_Limiter = {}
+
+--- Counts for a key.
+--- Waits.
+---@param key string
+---@param cost? integer
+---@return moonlatch.Taken?
+---@return string?
+function moonlatch_Limiter:take(key, cost) end
+
+--- The same without a table: allowed, remaining, reset, retry_after, delay, lease, degraded.
+--- Waits.
+---@param key string
+---@param cost? integer
+---@return boolean?
+---@return integer|string
+---@return seconds?
+---@return seconds?
+---@return seconds?
+---@return moonlatch.Lease?
+---@return boolean?
+function moonlatch_Limiter:count(key, cost) end
+
+--- What a limiter says.
+---@class moonlatch.Taken
+---@field allowed boolean May it pass?
+---@field limit integer The limit that counts now.
+---@field remaining integer What is left.
+---@field reset seconds Until all is there again.
+---@field retry_after seconds? When not allowed: until it is worth trying.
+---@field delay seconds? gcra: how much too early for an even flow.
+---@field degraded boolean Redis failed: counted by this gateway alone.
+---@field lease moonlatch.Lease? concurrency: to be given back.
+local moonlatch_Taken = {}
+
+--- What a concurrency limiter admitted.
+---@class moonlatch.Lease
+local moonlatch_Lease = {}
+
+--- Gives it back.
+function moonlatch_Lease:release() end
+
+--- Options of `gw.ratelimit`.
+---@class moonlatch.LimiterOptions
+---@field algorithm "gcra"|"fixed"|"sliding"|"concurrency"? How to count, see docs/limits.md. Default: `"gcra"`.
+---@field limit integer Requests per window; concurrency: at a time.
+---@field window seconds? The window. Default: `60`.
+---@field burst integer? gcra: how many at once; the limit unless given.
+---@field redis moonlatch.Redis? Counts there, for all gateways.
+---@field prefix string? Name of the counters; limiters with one name share them.
+---@field fallback { share?: number }? This gateway's part of the limit while Redis fails.
+local moonlatch_LimiterOptions = {}
+
+--- What `gw.jwt.keys` gives; has no members.
+---@class moonlatch.Keys
+local moonlatch_Keys = {}
+
+--- Where keys come from: exactly one of the first five.
+---@class moonlatch.KeySource
+---@field secret string? A shared secret.
+---@field pem string? A public or private key, or a certificate.
+---@field jwk string|table|nil One key.
+---@field jwks string|table|nil A set of keys.
+---@field url string? A set that is fetched in the background.
+---@field kid string? The key's id.
+---@field algs string|string[]|nil The algorithms it may be used for.
+---@field refresh seconds? url: how often to fetch. Default: `300`.
+---@field timeout seconds? url: of a fetch. Default: `5`.
+local moonlatch_KeySource = {}
+
+--- What a token has to be like.
+---@class moonlatch.JwtRules
+---@field algs string|string[] The algorithms that count.
+---@field iss string|string[]|nil The issuers that count.
+---@field aud string|string[]|nil The audiences that count.
+---@field sub string|string[]|nil The subjects that count.
+---@field leeway seconds? For clocks that differ. Default: `0`.
+---@field required string[]? Claims that must be there.
+---@field reject_types string[]? Values of `typ` that are refused.
+local moonlatch_JwtRules = {}
+
+--- Options of `gw.settings`.
+---@class moonlatch.Settings
+---@field workers integer? Number of workers; one per CPU unless given. At the start only.
+---@field service string? `service` of log lines. Default: `"moonlatch"`.
+---@field access_log string? `-` is stdout, `off`, or a file. Default: `"-"`.
+---@field error_log string? A file; stderr unless given.
+---@field log_level "debug"|"info"|"warn"|"error"? The least level that is logged. Default: `"info"`.
+---@field user string? Runs workers as this user. At the start only.
+---@field shutdown_delay seconds? After SIGTERM, go on accepting for so long. Default: `0`.
+---@field shutdown_timeout seconds? Then what is in flight is broken off. Default: `30`.
+---@field script_budget_ms number? CPU time of a script between two waits, in ms. Default: `50`.
+---@field script_memory bytes? Memory of a generation's VM in one worker. Default: `134217728`.
+---@field heartbeat_timeout seconds? A worker that is stuck for so long is replaced. Default: `10`.
+---@field shared_memory bytes? For `gw.shared`. At the start only. Default: `33554432`.
+---@field limiter_memory bytes? For counters of limits. At the start only. Default: `8388608`.
+---@field poll_interval seconds? Between two looks at the directory when no event comes. Default: `2`.
+---@field unsafe_files string[]? Files that may use all of Lua.
+local moonlatch_Settings = {}
+
+--- Options of `gw.listen`.
+---@class moonlatch.Listen
+---@field host string? An IPv4 or IPv6 address. Default: `"0.0.0.0"`.
+---@field port integer|string The port.
+---@field limits moonlatch.ListenLimits? Sizes and numbers that clients may reach.
+---@field timeouts moonlatch.ListenTimeouts? How long clients may take.
+---@field trusted_proxies string[]? Networks whose X-Forwarded-For and X-Forwarded-Proto are believed.
+---@field body_rate_min number? A body slower than so many bytes per second is 408; 0 turns it off. Default: `50`.
+---@field allow_encoded_slash boolean? Lets `%2f` pass as an escape. Default: `false`.
+---@field keep_slashes boolean? Does not turn `//` into `/`. Default: `false`.
+---@field trailers boolean? Passes trailer fields on. Default: `false`.
+local moonlatch_Listen = {}
+
+--- Limits of a listener.
+---@class moonlatch.ListenLimits
+---@field line bytes? Request line. Default: `16384`.
+---@field head bytes? All header fields. Default: `32768`.
+---@field fields integer? Number of fields. Default: `100`.
+---@field body bytes? A body. Default: `16777216`.
+---@field connections integer? Connections per worker. Default: `16384`.
+---@field requests integer? Requests of one connection; 0 is no limit. Default: `0`.
+local moonlatch_ListenLimits = {}
+
+--- Timeouts of a listener.
+---@class moonlatch.ListenTimeouts
+---@field header seconds? From the first byte of a head to its end. Default: `10`.
+---@field body seconds? Without a byte of the body. Default: `30`.
+---@field idle seconds? Between two requests. Default: `75`.
+---@field send seconds? The client takes nothing. Default: `30`.
+local moonlatch_ListenTimeouts = {}
+
+--- Servers, and options, of `gw.upstream`.
+---@class moonlatch.Upstream
+---@field [integer] string|{ url: string, weight?: integer }
+---@field balance "round_robin"|"least_conn"|"hash"|"p2c"? Who gets the next request. Default: `"round_robin"`.
+---@field hash string|fun(req: moonlatch.Request): string?|nil With `hash`: what decides.
+---@field connect_timeout seconds? Until there is a connection. Default: `2`.
+---@field first_byte_timeout seconds? From the end of the request to the answer's first byte. Default: `60`.
+---@field read_timeout seconds? Between two reads of the answer. Default: `60`.
+---@field send_timeout seconds? Between two writes of the request. Default: `60`.
+---@field total_timeout seconds? Of the whole exchange with the server.
+---@field keepalive integer? Idle connections per server and worker. Default: `64`.
+---@field keepalive_timeout seconds? How long an idle connection is kept. Default: `60`.
+---@field max_fails integer? Failures that eject a server; 0 is never. Default: `1`.
+---@field fail_timeout seconds? Within which they count, and for how long it is out. Default: `10`.
+---@field retries integer? Further servers to try. Default: `1`.
+---@field preserve_host boolean? Sends the client's Host. Default: `false`.
+---@field via boolean? Adds Via. Default: `true`.
+---@field real_ip boolean? Adds X-Real-IP. Default: `true`.
+---@field forwarded_port boolean? Adds X-Forwarded-Port. Default: `false`.
+---@field limits { head?: bytes, fields?: integer }? Of an answer.
+local moonlatch_Upstream = {}
+
+--- Middlewares, and options, of `gw.group`.
+---@class moonlatch.Group
+---@field [integer] moonlatch.Step
+---@field host string? `api.example.com` or `*.example.com`.
+local moonlatch_Group = {}
+
+--- Middlewares, and options, of `gw.route`.
+---@class moonlatch.Route
+---@field [integer] moonlatch.Step
+---@field to string? Name of an upstream.
+---@field respond moonlatch.Response|fun(req: moonlatch.Request): moonlatch.Response?|nil Who answers instead of an upstream.
+---@field host string? `api.example.com` or `*.example.com`.
+---@field header table<string, string|true>? Fields that must have that value, or be there.
+---@field query table<string, string|true>? Arguments that must have that value, or be there.
+---@field timeout seconds? Instead of the upstream's `first_byte_timeout`.
+---@field websocket boolean? A WebSocket upgrade may pass. Default: `false`.
+---@field name string? For the reader.
+local moonlatch_Route = {}
+
+--- What a file in middleware/ returns.
+---@class moonlatch.Middleware
+---@field name string Its name.
+---@field config table<string, moonlatch.Rule>? Its options.
+---@field new fun(conf: table): moonlatch.Handler Makes it, once per generation and worker.
+---@field always (fun(conf: table): table[])? Fields `{ name, value }` of answers that the core makes itself.
+local moonlatch_Middleware = {}
+
+--- An option of a middleware; its types come first.
+---@class moonlatch.Rule
+---@field [integer] string
+---@field default any What counts when it is missing.
+---@field optional boolean? It may be missing.
+---@field min number? Of a number, or of a length.
+---@field max number? Of a number, or of a length.
+---@field one_of any[]? The values allowed.
+---@field of string? The type of a list's elements.
+---@field unit string? For the reader.
+---@field doc string? One sentence for the reader.
+---@field check (fun(value: any): string?)? Says what is wrong with a value.
+local moonlatch_Rule = {}
+
+--- A middleware at work; returning nothing lets the request go on.
+---@alias moonlatch.Handler fun(req: moonlatch.Request, next: fun(): moonlatch.Response): moonlatch.Response?
+
+--- A middleware in a list: its name, `{ name, option = value }`, or a function.
+---@alias moonlatch.Step string|table|moonlatch.Handler
+
+--- A duration.
+---@alias seconds number
+
+--- A size.
+---@alias bytes number
+
+return moonlatch

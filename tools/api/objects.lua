@@ -1,0 +1,116 @@
+--- The script API: the objects that functions of gw return, and their options.  See tools/api.lua.
+return {
+  { class = "moonlatch.Dict", name = "dict", probe = 'gw.shared("probe")', doc = "What `gw.shared(name)` gives.",
+    members = {
+      { ":get(key: string): string|number|boolean|nil", "The value." },
+      { ":set(key: string, value: string|number|boolean, ttl?: seconds): boolean?, string?", "Sets a value." },
+      { ":add(key: string, value: string|number|boolean, ttl?: seconds): boolean?, string?",
+        "Sets a value unless there is one.", errors = { "exists" } },
+      { ":incr(key: string, by?: number = 1, options?: seconds|{ init?: number, ttl?: seconds })"
+        .. ": number?, string?, seconds?", "Adds to a number; the sum, nil, and the time that is left." },
+      { ":delete(key: string)", "Removes a value." }, { ":clear()", "Removes all." },
+      { ":keys(max?: integer): string[]", "Some of the keys." },
+    } },
+  { class = "moonlatch.Fields", name = "fields", probe = 'gw.fields { { "X-A", "1" } }',
+    doc = "What `gw.fields(list)` gives.", members = {
+      { ":apply(message: moonlatch.Request|moonlatch.Response)", "Puts them on a request or a response." },
+      { ":keep(req: moonlatch.Request)", "Puts them on answers that the core makes in place of the chain's." },
+    } },
+  { class = "moonlatch.Networks", name = "networks", probe = 'gw.networks { "10.0.0.0/8" }',
+    doc = "What `gw.networks(list)` gives.",
+    members = { { ":has(ip: string): boolean", "Is the address in one of them?" } } },
+  { class = "moonlatch.Timer", name = "timer", probe = "gw.timer(60, function() end)",
+    doc = "What `gw.timer` gives.", members = { { ":cancel()", "Ends it." } } },
+  { class = "moonlatch.TimerOptions", options = true, doc = "Options of `gw.timer`.", members = {
+    { "repeating: boolean = false", "Again and again." },
+    { "immediately: boolean = false", "The first time at once." },
+    { "once_per_machine: boolean = false", "In one worker only." },
+  } },
+
+  { class = "moonlatch.HttpRequest", options = true, doc = "A request of `gw.http`.", members = {
+    { "url: string?", "`http://host[:port]/path`; get, post ... have it as their first argument." },
+    { 'method: string = "GET"', "The method." },
+    { "headers: table<string, string|number|string[]>?", "Header fields." },
+    { "body: string?", "The body." }, { "json: any?", "A body that becomes JSON." },
+    { "query: string|table|nil", "The query: text, or names and values." },
+    { "timeout: seconds = 10", "Of the whole request." },
+    { "connect_timeout: seconds = 2", "Until there is a connection." },
+    { "max_body: bytes = 1048576", "The largest body of an answer." },
+    { "redirects: integer = 0", "How many redirects to follow." },
+    { "keepalive: boolean = true", "May the connection be used again?" },
+  } },
+  { class = "moonlatch.HttpResult", data = true, doc = "An answer to `gw.http`.", members = {
+    { "status: integer", "The status." },
+    { "headers: table<string, string|string[]>", "The header fields, in any case." },
+    { "body: string", "The body." },
+    { ":json(): any, string?", "The body decoded as JSON.", errors = { "malformed_json" } },
+  } },
+
+  { class = "moonlatch.Redis", name = "redis", probe = 'gw.redis "redis://127.0.0.1:1"',
+    doc = "What `gw.redis` gives; any command of Redis is a method: `r:get(k)`, `r:set(k, v, \"EX\", 10)`.",
+    index = "fun(self: moonlatch.Redis, ...: string|number): any, string?, string?",
+    members = {
+      { ":command(name: string, ...: string|number): any, string?, string?", "A command by its name.",
+        waits = true, errors = { "redis_error", "redis_timeout", "redis_unavailable" } },
+      { ":pipeline(commands: (string|number)[][], options?: { atomic?: boolean }): any[]?, string?, string?",
+        "Sends all at once; with `atomic` as a transaction.", waits = true,
+        errors = { "redis_error", "redis_timeout", "redis_unavailable" } },
+      { ":eval(script: string, keys?: string[], args?: (string|number)[]): any, string?, string?",
+        "Runs a script of Redis by its hash.", waits = true,
+        errors = { "redis_error", "redis_timeout", "redis_unavailable" } },
+      { ':state(): "idle"|"connecting"|"ready"|"down"', "What the connection does." },
+    } },
+  { class = "moonlatch.RedisOptions", options = true, doc = "Options of `gw.redis`.", members = {
+    { "timeout: seconds = 1", "Of a command, from the call to the reply." },
+    { "connect_timeout: seconds = 1", "Name, connection, sign-in, answer to PING." },
+    { "username: string?", "Instead of the URL's." }, { "password: string?", "Instead of the URL's." },
+    { "db: integer?", "Instead of the URL's." },
+  } },
+
+  { class = "moonlatch.Limiter", name = "limiter", probe = "gw.ratelimit { limit = 1 }",
+    doc = "What `gw.ratelimit` gives.", members = {
+      { ":take(key: string, cost?: integer = 1): moonlatch.Taken?, string?", "Counts for a key.", waits = true },
+      { ":count(key: string, cost?: integer = 1): boolean?, integer|string, seconds?, seconds?, seconds?, "
+        .. "moonlatch.Lease?, boolean?", "The same without a table: allowed, remaining, reset, retry_after, "
+        .. "delay, lease, degraded.", waits = true },
+    } },
+  { class = "moonlatch.Taken", data = true, doc = "What a limiter says.", members = {
+    { "allowed: boolean", "May it pass?" }, { "limit: integer", "The limit that counts now." },
+    { "remaining: integer", "What is left." }, { "reset: seconds", "Until all is there again." },
+    { "retry_after: seconds?", "When not allowed: until it is worth trying." },
+    { "delay: seconds?", "gcra: how much too early for an even flow." },
+    { "degraded: boolean", "Redis failed: counted by this gateway alone." },
+    { "lease: moonlatch.Lease?", "concurrency: to be given back." },
+  } },
+  { class = "moonlatch.Lease", data = true, doc = "What a concurrency limiter admitted.",
+    members = { { ":release()", "Gives it back." } } },
+  { class = "moonlatch.LimiterOptions", options = true, schema = "ratelimit.config",
+    doc = "Options of `gw.ratelimit`.", members = {
+      { 'algorithm: "gcra"|"fixed"|"sliding"|"concurrency" = "gcra"', "How to count, see docs/limits.md." },
+      { "limit: integer", "Requests per window; concurrency: at a time." },
+      { "window: seconds = 60", "The window." },
+      { "burst: integer?", "gcra: how many at once; the limit unless given." },
+      { "redis: moonlatch.Redis?", "Counts there, for all gateways." },
+      { "prefix: string?", "Name of the counters; limiters with one name share them." },
+      { "fallback: { share?: number }?", "This gateway's part of the limit while Redis fails." },
+    } },
+
+  { class = "moonlatch.Keys", doc = "What `gw.jwt.keys` gives; has no members." },
+  { class = "moonlatch.KeySource", options = true, doc = "Where keys come from: exactly one of the first five.",
+    members = {
+      { "secret: string?", "A shared secret." }, { "pem: string?", "A public or private key, or a certificate." },
+      { "jwk: string|table|nil", "One key." }, { "jwks: string|table|nil", "A set of keys." },
+      { "url: string?", "A set that is fetched in the background." },
+      { "kid: string?", "The key's id." }, { "algs: string|string[]|nil", "The algorithms it may be used for." },
+      { "refresh: seconds = 300", "url: how often to fetch." }, { "timeout: seconds = 5", "url: of a fetch." },
+    } },
+  { class = "moonlatch.JwtRules", options = true, doc = "What a token has to be like.", members = {
+    { "algs: string|string[]", "The algorithms that count." },
+    { "iss: string|string[]|nil", "The issuers that count." },
+    { "aud: string|string[]|nil", "The audiences that count." },
+    { "sub: string|string[]|nil", "The subjects that count." },
+    { "leeway: seconds = 0", "For clocks that differ." },
+    { "required: string[]?", "Claims that must be there." },
+    { "reject_types: string[]?", "Values of `typ` that are refused." },
+  } },
+}
