@@ -1,21 +1,17 @@
-/* sim.c - the life of a simulated worker.  See sim.h for the picture.
- *
- * Addresses are made up: host number i is 198.18.(i / 256).(i % 256), from the range that RFC 2544
- * keeps for tests, so the address that the core connects to says which host was meant. */
+/* sim.c - the life of a simulated worker.  See sim.h for the picture. */
 #include "kit/sim.h"
 
 #include "base/log_event.h"
+#include "kit/peers.h"
 #include "outbound/upstream.h"
 #include "process/status.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { LAST_TURNS = 200, READ_MAX = 65536, HOSTS_MAX = 65536 };
+enum { LAST_TURNS = 200 };
 static const uint64_t BEGIN_NS = UINT64_C(1000000000000);
 static struct ml_sim *entered;
 
@@ -52,48 +48,6 @@ static void draw(void *ctx, void *p, size_t len)
     }
 }
 
-static void find_name(void *ctx, struct ml_str host, int port, struct ml_addr *out)
-{
-    unsigned index = ml_sim_host(ctx, host, port);
-
-    *out = (struct ml_addr){.len = sizeof out->in};
-    out->in.sin_family = AF_INET;
-    out->in.sin_port = htons((uint16_t)port);
-    out->in.sin_addr.s_addr = htonl(0xc6120000u + index);
-}
-
-static struct ml_sim_end *end_new(struct ml_sim *sim, int fd)
-{
-    struct ml_sim_end *end = calloc(1, sizeof *end);
-
-    if (end == NULL)
-        abort();
-    end->sim = sim;
-    end->fd = fd;
-    end->next = sim->ends;
-    sim->ends = end;
-    return end;
-}
-
-static void make_pair(int fds[2])
-{
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) != 0)
-        abort();
-}
-
-static int connect_to(void *ctx, const struct ml_addr *addr)
-{
-    struct ml_sim *sim = ctx;
-    unsigned index = ntohl(addr->in.sin_addr.s_addr) - 0xc6120000u;
-    int fds[2];
-
-    if (index >= sim->host_count || sim->hosts[index].mode == ML_SIM_REFUSE)
-        return -1;
-    make_pair(fds);
-    end_new(sim, fds[1])->host = index;
-    return fds[0];
-}
-
 struct ml_sim *ml_sim_enter(struct ml_sim *sim)
 {
     static struct ml_stream_source streams;
@@ -101,8 +55,8 @@ struct ml_sim *ml_sim_enter(struct ml_sim *sim)
     struct ml_sim *before = entered;
 
     entered = sim;
-    streams = (struct ml_stream_source){connect_to, sim};
-    names = (struct ml_resolver_source){find_name, sim};
+    streams = (struct ml_stream_source){ml_peers_connect, sim};
+    names = (struct ml_resolver_source){ml_peers_find, sim};
     ml_clock_set_source(sim != NULL ? &sim->clock : NULL);
     ml_stream_set_source(sim != NULL ? &streams : NULL);
     ml_resolver_set_source(sim != NULL ? &names : NULL);
@@ -110,31 +64,19 @@ struct ml_sim *ml_sim_enter(struct ml_sim *sim)
     return before;
 }
 
+struct ml_sim *ml_sim_entered(void)
+{
+    return entered;
+}
+
 void ml_sim_leave(struct ml_sim *before)
 {
     ml_sim_enter(before);
 }
 
-unsigned ml_sim_host(struct ml_sim *sim, struct ml_str name, int port)
-{
-    struct ml_sim_host *hosts;
-
-    for (unsigned i = 0; i < sim->host_count; i++)
-        if (sim->hosts[i].port == port && ml_str_eq(ml_str_of(sim->hosts[i].name), name))
-            return i;
-    if (sim->host_count == HOSTS_MAX)
-        abort();
-    hosts = realloc(sim->hosts, (sim->host_count + 1) * sizeof *hosts);
-    if (hosts == NULL)
-        abort();
-    sim->hosts = hosts;
-    hosts[sim->host_count] = (struct ml_sim_host){strndup(name.p, name.len), port, ML_SIM_REFUSE};
-    return sim->host_count++;
-}
-
 /* ---- exchanges ---- */
 
-static void record_clear(struct ml_sim_record *r)
+void ml_sim_record_clear(struct ml_sim_record *r)
 {
     ml_buf_release(&r->trace);
     ml_buf_release(&r->id);
@@ -176,7 +118,7 @@ static void start(void *ctx, struct ml_exchange *ex)
     for (struct ml_sim_end *end = sim->ends; end != NULL; end = end->next) {
         if (end->conn == NULL || end->fd < 0 || end->conn != ex->wire.ctx)
             continue;
-        record_clear(&end->record);
+        ml_sim_record_clear(&end->record);
         end->record.serial = ex->serial;
         break;
     }
@@ -199,83 +141,6 @@ static void done(void *ctx, struct ml_exchange *ex)
     sim->inner.done(sim->inner.ctx, ex);
 }
 
-/* ---- the test's ends ---- */
-
-/* What comes from a host that resets its connections stays unread: closing says RST then. */
-static bool end_read(struct ml_sim_end *end)
-{
-    bool peek = end->conn == NULL && end->sim->hosts[end->host].mode == ML_SIM_RESET;
-    ssize_t n;
-
-    if (end->fd < 0 || end->eof || (peek && ml_buf_len(&end->in) > 0))
-        return false;
-    n = recv(end->fd, ml_buf_reserve(&end->in, READ_MAX), READ_MAX, peek ? MSG_PEEK : 0);
-    if (n > 0) {
-        ml_buf_commit(&end->in, (size_t)n);
-        return true;
-    }
-    if (ml_buf_len(&end->in) == 0)
-        ml_buf_release(&end->in);
-    if (n < 0 && errno == EAGAIN)
-        return false;
-    end->eof = true;
-    end->broken = n < 0;
-    return true;
-}
-
-static bool end_write(struct ml_sim_end *end)
-{
-    ssize_t n;
-
-    if (end->fd < 0 || ml_buf_len(&end->out) == 0)
-        return false;
-    n = send(end->fd, end->out.p + end->out.start, ml_buf_len(&end->out), MSG_NOSIGNAL);
-    if (n < 0 && errno != EAGAIN) { /* nobody reads it any more */
-        ml_buf_release(&end->out);
-        return true;
-    }
-    if (n > 0)
-        ml_buf_consume(&end->out, (size_t)n);
-    return n > 0;
-}
-
-void ml_sim_end_close(struct ml_sim_end **endp)
-{
-    struct ml_sim_end *end = *endp, **at = &end->sim->ends;
-
-    *endp = NULL;
-    while (*at != end)
-        at = &(*at)->next;
-    *at = end->next;
-    if (end->fd >= 0)
-        close(end->fd);
-    record_clear(&end->record);
-    ml_buf_release(&end->in);
-    ml_buf_release(&end->out);
-    free(end);
-}
-
-struct ml_sim_end *ml_sim_client(struct ml_sim *sim, const struct ml_address *from, int port)
-{
-    struct ml_sim *before;
-    struct ml_stream *stream;
-    struct ml_sim_end *end;
-    unsigned i = 0;
-    int fds[2];
-
-    while (port != 0 && i < sim->port_count && sim->ports[i].conf->port != port)
-        i++;
-    if (i == sim->port_count)
-        return NULL;
-    before = ml_sim_enter(sim);
-    make_pair(fds);
-    stream = ml_stream_new(sim->loop, fds[0]);
-    end = end_new(sim, fds[1]);
-    end->conn = ml_conn_new(&sim->ports[i], &stream, from);
-    ml_sim_leave(before);
-    return end;
-}
-
 /* ---- time ---- */
 
 void ml_sim_settle(struct ml_sim *sim)
@@ -286,11 +151,11 @@ void ml_sim_settle(struct ml_sim *sim)
     do {
         busy = false;
         for (struct ml_sim_end *end = sim->ends; end != NULL; end = end->next)
-            busy = end_write(end) || busy;
+            busy = ml_peers_write(end) || busy;
         while (ml_loop_step(sim->loop))
             busy = true;
         for (struct ml_sim_end *end = sim->ends; end != NULL; end = end->next)
-            busy = end_read(end) || busy;
+            busy = ml_peers_read(end) || busy;
     } while (busy);
     ml_sim_leave(before);
 }

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "inbound/conn.h"
+#include "outbound/redis_conf.h"
 #include "script/generation.h"
 
 struct ml_sim;
@@ -21,6 +22,8 @@ struct ml_sim_host { /* what scripts connect to */
     char *name;      /* owned, as it was asked for; also "unix:/path" */
     int port;
     enum ml_sim_mode mode;
+    bool redis; /* speaks RESP; else HTTP */
+    int redis_db;
 };
 
 struct ml_sim_record { /* what became of one exchange */
@@ -71,6 +74,7 @@ struct ml_sim {
  * own; calls nest.  Each function below enters by itself. */
 struct ml_sim *ml_sim_enter(struct ml_sim *sim); /* the one before */
 void ml_sim_leave(struct ml_sim *before);
+struct ml_sim *ml_sim_entered(void); /* or NULL */
 
 /* Takes the snapshot over.  extend may change `core` in the fresh VM.  NULL with why. */
 struct ml_sim *ml_sim_new(struct ml_snapshot **snapshot, double wall_s, uint64_t seed,
@@ -87,7 +91,10 @@ void ml_sim_move(struct ml_sim *sim, double by_s); /* moves the clock, fires wha
 struct ml_sim_end *ml_sim_client(struct ml_sim *sim, const struct ml_address *from, int port);
 /* The index of a host, made when it is new. */
 unsigned ml_sim_host(struct ml_sim *sim, struct ml_str name, int port);
+/* The site that is being loaded uses this Redis; it is up. */
+void ml_sim_redis(const struct ml_redis_conf *conf);
 void ml_sim_end_close(struct ml_sim_end **end);
+void ml_sim_record_clear(struct ml_sim_record *record);
 /* For the function that traces chains: the record of the exchange, or NULL. */
 struct ml_sim_record *ml_sim_record_of(struct ml_sim *sim, const struct ml_exchange *ex);
 

@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "kit/message.h"
+#include "outbound/redis.h"
 #include "script/json_value.h"
 #include "script/load.h"
 
@@ -38,6 +39,21 @@ static int json_decode(lua_State *L)
 
     text.p = luaL_checklstring(L, 1, &text.len);
     return json_result(L, ml_json_push(L, text));
+}
+
+/* ---- hashes ---- */
+
+/* sha1(text): as EVALSHA wants it. */
+static int sha1(lua_State *L)
+{
+    struct ml_redis_script *script;
+    struct ml_str text;
+
+    text.p = luaL_checklstring(L, 1, &text.len);
+    script = ml_redis_script_new(text);
+    lua_pushlstring(L, script->sha, 40);
+    ml_redis_script_release(&script);
+    return 1;
 }
 
 /* ---- messages that came by real connections ---- */
@@ -105,8 +121,11 @@ static void add_loader(lua_State *L)
 
 void ml_tools_open(lua_State *L)
 {
-    static const luaL_Reg functions[] = {
-        {"parse", parse}, {"json_encode", json_encode}, {"json_decode", json_decode}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"parse", parse},
+                                         {"sha1", sha1},
+                                         {"json_encode", json_encode},
+                                         {"json_decode", json_decode},
+                                         {NULL, NULL}};
 
     luaL_register(L, NULL, functions);
     ml_json_open(L);

@@ -4,6 +4,7 @@
 -- the next moment at which something happens, and so on until there is an answer: nothing waits for real.
 local message = require "moonlatch.test_message"
 local native = require "moonlatch.test_native"
+local Redis = require "moonlatch.test_redis"
 local Stub = require "moonlatch.test_stub"
 
 local App = {}
@@ -60,6 +61,35 @@ local function answer(self, connection, host, raw)
   end
 end
 
+-- ---- Redis ----
+
+-- All that the site uses are one; its databases are not.
+local function redis_of(self)
+  local servers = self.sim:facts().redis
+  local redis = Redis.new(function() return self:now() end, servers[1] and servers[1].db or 0, function(mode)
+    for _, server in ipairs(servers) do self.sim:mode(server.index, mode) end
+  end)
+  self.redis_servers, self.redis_connections = {}, setmetatable({}, { __mode = "k" })
+  for _, server in ipairs(servers) do self.redis_servers[server.index] = server end
+  return redis
+end
+
+local function answer_redis(self, connection, host, bytes)
+  local redis, server = self.redis, self.redis_servers[host]
+  local state = self.redis_connections[connection]
+  if not state then
+    state = redis:connection(server.name, server.port)
+    self.redis_connections[connection] = state
+  end
+  local ok, reply = pcall(redis.feed, redis, state, bytes)
+  if not ok then
+    self.problem = self.problem or reply
+    connection:close()
+  elseif reply then
+    self:later(redis.wait_s, function() connection:send(reply) end)
+  end
+end
+
 -- ---- time ----
 
 function methods:elapsed()
@@ -88,7 +118,8 @@ local function turn(self)
     local connection, host, raw = sim:request()
     local any = connection
     while connection do
-      answer(self, connection, host, raw)
+      if type(raw) == "string" then answer_redis(self, connection, host, raw)
+      else answer(self, connection, host, raw) end
       connection, host, raw = sim:request()
     end
   until not any
@@ -254,7 +285,7 @@ function App.new(conf)
   local sim, why = native.load(conf)
   if not sim then return nil, why end
   local self = setmetatable({ sim = sim, by_host = {}, clients = {}, events = {} }, App_meta)
-  self.upstreams, self.http = upstreams_of(self), hosts_of(self)
+  self.upstreams, self.http, self.redis = upstreams_of(self), hosts_of(self), redis_of(self)
   turn(self)
   return self
 end
