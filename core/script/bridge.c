@@ -159,6 +159,7 @@ struct ml_bridge *ml_bridge_open(lua_State *L, const struct ml_bridge_conf *conf
     ml_api_ratelimit_open(L, b);
     ml_api_jwt_open(L, b);
     ml_api_crypto_open(L, b);
+    ml_api_encode_open(L, b);
     ml_api_fields_open(L, b);
     ml_api_networks_open(L, b);
     ml_tasks_set_hooks(conf->tasks, &hooks);

@@ -130,6 +130,10 @@ void ml_header_add_table(lua_State *L, int index, struct ml_headers *h, struct m
 extern const luaL_Reg ml_body_methods[];
 /* The JSON text of a value, in the arena; raises when it can not be encoded. */
 struct ml_str ml_body_encode(lua_State *L, int index, struct ml_arena *arena);
+/* handle_encode.c */
+extern const luaL_Reg ml_encode_methods[];
+/* The body of ex->res becomes plain; NULL, or why it can not. */
+const char *ml_body_decode(struct ml_exchange *ex);
 /* handle_map.c */
 int ml_body_map(lua_State *L);
 /* The exchange is over: drops the filters of its response. */
@@ -184,6 +188,7 @@ void ml_api_http_open(lua_State *L, struct ml_bridge *b);
 void ml_api_detach_open(lua_State *L, struct ml_bridge *b);
 /* Ends what runs; nothing can be started after it.  Idempotent. */
 void ml_api_detach_stop(struct ml_bridge *b);
+void ml_api_encode_open(lua_State *L, struct ml_bridge *b);
 void ml_api_fields_open(lua_State *L, struct ml_bridge *b);
 void ml_api_networks_open(lua_State *L, struct ml_bridge *b);
 void ml_api_http_close(struct ml_bridge *b);

@@ -2,18 +2,21 @@
  *
  * Reading waits until the whole body is there, then the message carries it from memory.  A body
  * that is larger than max gives nil, "too_large" and streams on as if nobody had looked. */
+#include "protocol/coding.h"
 #include "script/body.h"
 #include "script/handle.h"
 #include "script/json_value.h"
 
 enum { DEFAULT_MAX = 1 << 20 };
 
-enum form { AS_TEXT, AS_JSON, AS_FORM };
+enum form { AS_BYTES, AS_TEXT, AS_JSON, AS_FORM };
 
 struct reader { /* in the arena of the exchange */
     struct ml_wait wait;
     struct ml_gather gather;
     struct ml_exchange *ex;
+    struct ml_message message; /* its handle is kept alive by the waiting call */
+    size_t max;
     struct ml_plan *plan;
     bool *reading; /* flag of the plan */
     bool request;
@@ -35,14 +38,67 @@ static int push_json(lua_State *L, struct ml_str bytes)
     return wrong == NULL ? 1 : fail(L, "malformed_json");
 }
 
-static int push_bytes(lua_State *L, enum form form, struct ml_str bytes)
+/* ---- content codings: scripts read what the bytes mean, the message keeps them as they are ---- */
+
+static const char *decode_error(enum ml_err err)
 {
+    return err == ML_AGAIN ? "too_large" : "malformed_encoding";
+}
+
+/* NULL: *bytes is decoded now; or the code of what is wrong. */
+static const char *decode(lua_State *L, const struct ml_message *m, enum ml_coding coding,
+                          size_t max, struct ml_str *bytes)
+{
+    struct ml_coder *coder = ml_decoder_new(coding);
+    struct ml_buf in = {(char *)(uintptr_t)bytes->p, 0, bytes->len, bytes->len};
+    struct ml_buf *out = ml_handle_scratch();
+    enum ml_err err;
+
+    if (coder == NULL)
+        return "overload";
+    err = ml_coder_run(coder, &in, ML_CODER_FINISH, out, max + 1);
+    if (err == ML_OK && ml_buf_len(out) > max)
+        err = ML_AGAIN;
+    ml_coder_free(&coder);
+    if (err != ML_OK)
+        return decode_error(err);
+    *bytes = ml_handle_dup(L, m->arena, ml_buf_str(out));
+    return NULL;
+}
+
+/* The coding of a message; false: one that is not known here, or more than one. */
+static bool coding_of(const struct ml_headers *h, enum ml_coding *coding)
+{
+    const struct ml_field *f = ml_headers_find(h, ML_STR("content-encoding"));
+
+    *coding = ML_CODING_NONE;
+    if (f == NULL || f->value.len == 0 || ml_str_ieq(f->value, ML_STR("identity")))
+        return true;
+    *coding = ml_coding_of(f->value);
+    return *coding != ML_CODING_NONE;
+}
+
+static int push_bytes(lua_State *L, const struct ml_message *m, enum form form, size_t max,
+                      struct ml_str bytes)
+{
+    enum ml_coding coding = ML_CODING_NONE;
+    const char *wrong = NULL;
+
+    if (form != AS_BYTES && bytes.len > 0) {
+        if (!coding_of(m->headers, &coding))
+            return fail(L, "unsupported_encoding");
+        if (coding != ML_CODING_NONE)
+            wrong = decode(L, m, coding, max, &bytes);
+        if (wrong != NULL)
+            return fail(L, wrong);
+    }
     switch (form) {
     case AS_JSON:
         return push_json(L, bytes);
     case AS_FORM:
         ml_query_push(L, bytes);
         return 1;
+    case AS_BYTES:
     case AS_TEXT:
         break;
     }
@@ -86,7 +142,7 @@ static int reader_push(lua_State *L, void *ctx)
     *r->reading = false;
     if (r->err == ML_OK) {
         s = keep(r);
-        return push_bytes(L, r->form, s);
+        return push_bytes(L, &r->message, r->form, r->max, s);
     }
     ml_gather_cancel(&r->gather);
     return push_error(L, r->err);
@@ -143,7 +199,8 @@ static int gather(lua_State *L, const struct ml_message *m, struct ml_pipe *pipe
         return luaL_error(L, "this body is being read already, by another branch");
     room -= ml_arena_used(m->arena) < room ? ml_arena_used(m->arena) : room;
     r = ml_arena_zalloc(m->arena, sizeof *r);
-    *r = (struct reader){.ex = m->ex, .plan = plan, .request = request, .form = form};
+    *r = (struct reader){.ex = m->ex, .message = *m, .max = max, .plan = plan, .request = request,
+                         .form = form};
     r->reading = request ? &plan->reading_request : &plan->reading_response;
     r->wait = (struct ml_wait){task, reader_push, reader_cancel, r};
     *r->reading = true;
@@ -186,7 +243,7 @@ static int read_as(lua_State *L, enum form form)
 
     ml_handle_message(L, 1, false, &m);
     if (in_memory(L, &m, &bytes))
-        return bytes.len > max ? fail(L, "too_large") : push_bytes(L, form, bytes);
+        return bytes.len > max ? fail(L, "too_large") : push_bytes(L, &m, form, max, bytes);
     ml_handle_writable(L, m.handle);
     if (m.handle->kind == ML_HANDLE_RESPONSE && m.handle->res->status == 101)
         return luaL_error(L, "the connection was upgraded: it has no body");
@@ -196,6 +253,11 @@ static int read_as(lua_State *L, enum form form)
         return fail(L, "too_large");
     return gather(L, &m, m.handle->kind == ML_HANDLE_REQUEST ? m.ex->req.body : m.handle->res->body,
                   max, form);
+}
+
+static int body_bytes(lua_State *L)
+{
+    return read_as(L, AS_BYTES);
 }
 
 static int body_text(lua_State *L)
@@ -356,6 +418,6 @@ static int set_json(lua_State *L)
 }
 
 const luaL_Reg ml_body_methods[] = {
-    {"body", body_text},    {"text", body_text},    {"json", body_json}, {"form", body_form},
+    {"body", body_bytes},   {"text", body_text},    {"json", body_json}, {"form", body_form},
     {"set_body", set_body}, {"set_json", set_json}, {NULL, NULL},
 };

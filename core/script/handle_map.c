@@ -8,6 +8,7 @@
  *
  * A filter is in the arena; it ends by itself at the end of the body, when either end breaks, or
  * with the exchange. */
+#include "inbound/recode.h"
 #include "script/handle.h"
 #include "script/report.h"
 
@@ -157,6 +158,7 @@ void ml_body_map_end(struct ml_exchange *ex)
 {
     struct ml_pipe *out = ex->res.body;
 
+    ml_recode_end(ex);
     if (out == NULL || out->on_room != pump)
         return;
     out->on_room = NULL;
@@ -200,6 +202,7 @@ int ml_body_map(lua_State *L)
     struct ml_bridge *b = ml_bridge_of(L);
     struct ml_handle *h = ml_handle_check(L, 1, ML_HANDLE_RESPONSE);
     struct ml_exchange *ex = ml_handle_writable(L, h);
+    const char *wrong;
     struct filter *f;
 
     luaL_checktype(L, 2, LUA_TFUNCTION);
@@ -209,7 +212,15 @@ int ml_body_map(lua_State *L)
         return luaL_error(L, "map_body: the body is being read by another branch");
     if (ex->res.no_body || (ex->res.body == NULL && ex->res.bytes.len == 0))
         return 0; /* there is nothing to change */
-    ml_handle_reserve(L, ex->arena, sizeof *f);
+    ml_handle_reserve(L, ex->arena, sizeof *f + 1024);
+    wrong = ml_body_decode(ex); /* fn gets text, whatever it came as */
+    if (wrong != NULL) {
+        lua_pushnil(L);
+        lua_pushstring(L, wrong);
+        return 2;
+    }
+    if (ex->res.body == NULL && ex->res.bytes.len == 0)
+        return 0;
     f = ml_arena_zalloc(ex->arena, sizeof *f);
     lua_settop(L, 2);
     f->function = luaL_ref(L, LUA_REGISTRYINDEX);

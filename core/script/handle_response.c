@@ -194,7 +194,8 @@ static void open_free(lua_State *L, struct ml_bridge *b)
 void ml_response_open(lua_State *L, struct ml_bridge *b)
 {
     static const luaL_Reg map[] = {{"map_body", ml_body_map}, {NULL, NULL}};
-    const luaL_Reg *const methods[] = {ml_header_methods, ml_body_methods, map, NULL};
+    const luaL_Reg *const methods[] = {ml_header_methods, ml_body_methods, ml_encode_methods, map,
+                                       NULL};
 
     ml_handle_methods(L, b, ML_HANDLE_RESPONSE, methods, names, response_index, response_newindex);
     open_free(L, b);

@@ -53,6 +53,7 @@ local function values(gw)
   gw.json = sandbox.read_only("gw.json", { encode = core.json_encode, pretty = core.json_encode_pretty,
       decode = core.json_decode, null = core.json_null, array = core.json_array })
   gw.fields, gw.networks = core.fields, core.networks
+  gw.accept_encoding = core.accept_encoding
   gw.random = random
   gw.log, gw.env = log_functions(), env
 end

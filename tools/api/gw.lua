@@ -57,6 +57,8 @@ return {
     { "url_encode(text: string): string", "Text with percent escapes." },
     { "url_decode(text: string): string?", "Text without them." },
     { "base64_encode(text: string, url?: boolean): string", "Base64; with `url` base64url without padding." },
+    { "accept_encoding(value?: string, codings: string[]): string?",
+      "The one of these codings that a client with that Accept-Encoding wants most; nil for none." },
     { "base64_decode(text: string, url?: boolean): string?", "The bytes; nil for what is no base64." },
     -- parts
     { "env: moonlatch.Env", "The environment." }, { "json: moonlatch.Json", "JSON." },

@@ -76,8 +76,15 @@ return {
       { 'from: "upstream"|"script"|"gateway"', "Who made it." },
       { "timing: moonlatch.Timing", "How long it took." },
     }, header_members, body_members, {
-      { ":map_body(fn: fun(chunk: string, last: boolean): string?)",
-        "Sends what fn returns for each piece of the body as it streams by; fn may wait." },
+      { ":map_body(fn: fun(chunk: string, last: boolean): string?): nil, string?",
+        "Sends what fn returns for each piece of the body, decoded, as it streams by; fn may wait.",
+        errors = { "unsupported_encoding", "overload" } },
+      { ":length(): number?", "Bytes of the body, when that is known." },
+      { ':encode(coding: "br"|"gzip"|"deflate", level?: integer, flush?: boolean): boolean?, string?',
+        "Compresses the body as it streams by; flush lets the client read each piece as it comes.",
+        errors = { "overload" } },
+      { ":decode(): boolean?, string?", "Makes an encoded body plain as it streams by.",
+        errors = { "unsupported_encoding", "overload" } },
     }) },
 
   { class = "moonlatch.Headers", doc = "Header fields that are read, and set, like a table's.",

@@ -203,6 +203,12 @@ function moonlatch.url_decode(text) end
 ---@return string
 function moonlatch.base64_encode(text, url) end
 
+--- The one of these codings that a client with that Accept-Encoding wants most; nil for none.
+---@param value? string
+---@param codings string[]
+---@return string?
+function moonlatch.accept_encoding(value, codings) end
+
 --- The bytes; nil for what is no base64.
 ---@param text string
 ---@param url? boolean
@@ -651,9 +657,31 @@ function moonlatch_Response:set_body(text, content_type) end
 ---@param value any
 function moonlatch_Response:set_json(value) end
 
---- Sends what fn returns for each piece of the body as it streams by; fn may wait.
+--- Sends what fn returns for each piece of the body, decoded, as it streams by; fn may wait.
+--- Codes: unsupported_encoding, overload.
 ---@param fn fun(chunk: string, last: boolean): string?
+---@return nil
+---@return string?
 function moonlatch_Response:map_body(fn) end
+
+--- Bytes of the body, when that is known.
+---@return number?
+function moonlatch_Response:length() end
+
+--- Compresses the body as it streams by; flush lets the client read each piece as it comes.
+--- Codes: overload.
+---@param coding "br"|"gzip"|"deflate"
+---@param level? integer
+---@param flush? boolean
+---@return boolean?
+---@return string?
+function moonlatch_Response:encode(coding, level, flush) end
+
+--- Makes an encoded body plain as it streams by.
+--- Codes: unsupported_encoding, overload.
+---@return boolean?
+---@return string?
+function moonlatch_Response:decode() end
 
 --- Header fields that are read, and set, like a table's.
 ---@class moonlatch.Headers
