@@ -2,6 +2,7 @@
 #include "kit/tools.h"
 
 #include "base/err.h"
+#include "kit/keys.h"
 #include "kit/message.h"
 #include "outbound/redis.h"
 #include "script/json_value.h"
@@ -128,6 +129,7 @@ void ml_tools_open(lua_State *L)
                                          {NULL, NULL}};
 
     luaL_register(L, NULL, functions);
+    ml_keys_open(L);
     ml_json_open(L);
     add_loader(L);
 }

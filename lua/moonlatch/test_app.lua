@@ -2,6 +2,7 @@
 --
 -- Time stands still.  A request that waits (an upstream that is late, gw.sleep, a timeout) moves the clock to
 -- the next moment at which something happens, and so on until there is an answer: nothing waits for real.
+local jwt = require "moonlatch.test_jwt"
 local message = require "moonlatch.test_message"
 local native = require "moonlatch.test_native"
 local Redis = require "moonlatch.test_redis"
@@ -280,11 +281,14 @@ function methods:close()
   self.sim:close()
 end
 
+methods.jwt, methods.key_pair = jwt.token, jwt.key_pair
+
 --- @param conf { dir =, files =, env =, now =, seed = }
 function App.new(conf)
   local sim, why = native.load(conf)
   if not sim then return nil, why end
-  local self = setmetatable({ sim = sim, by_host = {}, clients = {}, events = {} }, App_meta)
+  local self = setmetatable({ sim = sim, by_host = {}, clients = {}, events = {}, env = conf.env,
+                              key_counts = {} }, App_meta)
   self.upstreams, self.http, self.redis = upstreams_of(self), hosts_of(self), redis_of(self)
   turn(self)
   return self

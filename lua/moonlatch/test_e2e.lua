@@ -3,6 +3,7 @@
 -- The program is told by its environment to listen on a free port and to find its upstreams here
 -- (MOONLATCH_LISTEN, MOONLATCH_UPSTREAM_NAME).  A shell keeps it: when this process ends in whatever way, the
 -- shell's input ends, and it ends the program.
+local jwt = require "moonlatch.test_jwt"
 local message = require "moonlatch.test_message"
 local native = require "moonlatch.test_native"
 local Stub = require "moonlatch.test_stub"
@@ -325,6 +326,8 @@ local App_meta = { __index = function(self, name)
   return methods[name]
 end }
 
+methods.jwt, methods.key_pair = jwt.token, jwt.key_pair
+
 --- @param conf { dir =, files =, env = }
 function App.new(conf)
   if conf.simulated then skip("now or seed") end
@@ -337,8 +340,8 @@ function App.new(conf)
   local p = assert(io.popen("mktemp -d"))
   local self = setmetatable({ socket = socket, base = p:read("*l"), servers = {},
                               connections = {}, claims = {},
-    ports = {}, port_of = {}, upstreams = {}, count = 0, warnings = facts.warnings,
-    sentinel = newproxy(true) }, App_meta)
+    ports = {}, port_of = {}, upstreams = {}, count = 0, env = conf.env, key_counts = {},
+    warnings = facts.warnings, sentinel = newproxy(true) }, App_meta)
   p:close()
   getmetatable(self.sentinel).__gc = function() self:close() end
   setmetatable(self.upstreams, { __index = function(_, name)
