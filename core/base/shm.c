@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/limiter.h"
+#include "base/lists.h"
 #include "base/metrics.h"
 #include "base/shdict.h"
 
@@ -29,11 +30,14 @@ enum {
     LIMITER_BYTES = 8 << 20,
     METRICS_WORKERS = 4,
     MARK_BITS = 13,
+    WORKER_BITS = 9,
+    RECLAIM_MS = 3600 * 1000, /* so long after it left all lists a slot may be another server's */
     SETTLE_TRIES = 10000,
     YIELDS_MAX = 1000,
     READ_TRIES = 1000
 };
 
+_Static_assert(ML_SHM_WORKERS_MAX < 1 << WORKER_BITS, "a lease holds the number of any worker");
 _Static_assert(ML_SHM_SERVERS_MAX < 1 << MARK_BITS, "a mark holds the number of any server");
 
 struct mark {
@@ -57,9 +61,11 @@ struct ml_shm {
     size_t len;
     struct ml_shdict_region *dicts;
     struct ml_limiter_region *limiter;
+    struct ml_lists_region *lists;
     struct ml_metrics_region *metrics;
     unsigned char secret[ML_SHM_SECRET_LEN]; /* never changes */
     _Alignas(64) _Atomic uint32_t settling;  /* 1 + server, or 0 */
+    _Atomic uint64_t prober; /* when it said so last, in ms, shifted; low bits: 1 + worker */
     struct ml_shm_worker workers[ML_SHM_WORKERS_MAX];
     struct ml_shm_server servers[ML_SHM_SERVERS_MAX];
     struct mark marks[ML_SHM_WORKERS_MAX];
@@ -97,7 +103,8 @@ struct ml_shm *ml_shm_new_for(size_t dict_bytes, size_t limiter_bytes, unsigned 
     size_t limiter_len = pages(limiter_bytes, LIMITER_BYTES, ML_LIMITER_BYTES_MIN);
     size_t dict_len = pages(dict_bytes, DICT_BYTES, ML_SHDICT_BYTES_MIN);
     size_t dicts_at = limiter_at + limiter_len, metrics_at = dicts_at + dict_len;
-    size_t len = metrics_at + pages(ml_metrics_bytes(workers), 0, 0);
+    size_t lists_at = metrics_at + pages(ml_metrics_bytes(workers), 0, 0);
+    size_t len = lists_at + ml_lists_bytes();
     struct ml_shm *shm;
 
     shm =
@@ -109,6 +116,7 @@ struct ml_shm *ml_shm_new_for(size_t dict_bytes, size_t limiter_bytes, unsigned 
     shm->limiter = ml_limiter_init((char *)shm + limiter_at, limiter_len);
     shm->dicts = ml_shdict_init((char *)shm + dicts_at, dict_len);
     shm->metrics = ml_metrics_init((char *)shm + metrics_at, workers);
+    shm->lists = ml_lists_init((char *)shm + lists_at);
     return shm;
 }
 
@@ -133,6 +141,11 @@ struct ml_shdict_region *ml_shm_dicts(struct ml_shm *shm)
 struct ml_limiter_region *ml_shm_limiter(struct ml_shm *shm)
 {
     return shm->limiter;
+}
+
+struct ml_lists_region *ml_shm_lists(struct ml_shm *shm)
+{
+    return shm->lists;
 }
 
 struct ml_metrics_region *ml_shm_metrics(struct ml_shm *shm)
@@ -175,20 +188,80 @@ static void name_server(struct ml_shm_server *s, struct ml_str group, struct ml_
     __atomic_store_n(&s->name[0], name[0], __ATOMIC_RELEASE);
 }
 
-struct ml_shm_server *ml_shm_server(struct ml_shm *shm, struct ml_str group, struct ml_str address)
+struct ml_shm_server *ml_shm_server_find(struct ml_shm *shm, struct ml_str group,
+                                         struct ml_str address)
 {
     uint64_t key = server_key(group, address);
 
     for (unsigned i = 0; i < ML_SHM_SERVERS_MAX; i++) {
         struct ml_shm_server *s = &shm->servers[(key + i) % ML_SHM_SERVERS_MAX];
+        uint64_t found = atomic_load(&s->key);
+
+        if (found == key)
+            return s;
+        if (found == 0)
+            return NULL;
+    }
+    return NULL;
+}
+
+/* What the server before it left. */
+static void forget_server(struct ml_shm_server *s)
+{
+    __atomic_store_n(&s->name[0], '\0', __ATOMIC_RELAXED);
+    atomic_store(&s->fails, 0);
+    atomic_store(&s->down_until_ms, 0);
+    atomic_store(&s->requests, 0);
+    atomic_store(&s->errors, 0);
+    atomic_store(&s->last_error, 0);
+    atomic_store(&s->check, 0);
+    atomic_store(&s->drained, 0);
+    atomic_store(&s->recovered_ms, 0);
+    atomic_store(&s->checked_ms, 0);
+    atomic_store(&s->checks, 0);
+    atomic_store(&s->checks_failed, 0);
+    atomic_store(&s->check_result, 0);
+}
+
+/* All slots are taken: that of a server which left the lists long ago is given to another.  A
+ * process that still knows the old one counts for the new one then, which is wrong and harmless. */
+static struct ml_shm_server *reclaim(struct ml_shm *shm, uint64_t key)
+{
+    uint64_t now_ms = ml_clock_mono_ms();
+
+    for (unsigned i = 0; i < ML_SHM_SERVERS_MAX; i++) {
+        struct ml_shm_server *s = &shm->servers[(key + i) % ML_SHM_SERVERS_MAX];
+        uint64_t gone_ms = atomic_load(&s->unlisted_ms), old = atomic_load(&s->key);
+
+        if (gone_ms == 0 || now_ms - gone_ms < RECLAIM_MS || atomic_load(&s->in_flight) > 0)
+            continue;
+        if (atomic_compare_exchange_strong(&s->unlisted_ms, &gone_ms, now_ms) &&
+            atomic_compare_exchange_strong(&s->key, &old, key)) {
+            forget_server(s);
+            return s;
+        }
+    }
+    return NULL;
+}
+
+struct ml_shm_server *ml_shm_server(struct ml_shm *shm, struct ml_str group, struct ml_str address)
+{
+    uint64_t key = server_key(group, address);
+    struct ml_shm_server *s;
+
+    for (unsigned i = 0; i < ML_SHM_SERVERS_MAX; i++) {
         uint64_t found = 0;
 
+        s = &shm->servers[(key + i) % ML_SHM_SERVERS_MAX];
         if (atomic_compare_exchange_strong(&s->key, &found, key) || found == key) {
             name_server(s, group, address);
             return s;
         }
     }
-    return NULL;
+    s = reclaim(shm, key);
+    if (s != NULL)
+        name_server(s, group, address);
+    return s;
 }
 
 struct ml_shm_server *ml_shm_server_at(struct ml_shm *shm, unsigned index)
@@ -313,11 +386,37 @@ static void forget_row(struct ml_shm *shm, unsigned worker)
     }
 }
 
+/* ---- who checks the servers ---- */
+
+bool ml_shm_prober(struct ml_shm *shm, unsigned worker, uint64_t now_ms, uint64_t lease_ms)
+{
+    uint64_t word = atomic_load(&shm->prober), mine = now_ms << WORKER_BITS | (worker + 1);
+    uint64_t who = word & ((1 << WORKER_BITS) - 1);
+
+    if (who != 0 && who != worker + 1 && now_ms < (word >> WORKER_BITS) + lease_ms)
+        return false;
+    return atomic_compare_exchange_strong(&shm->prober, &word, mine);
+}
+
+unsigned ml_shm_prober_who(struct ml_shm *shm)
+{
+    return (unsigned)(atomic_load(&shm->prober) & ((1 << WORKER_BITS) - 1));
+}
+
+void ml_shm_prober_leave(struct ml_shm *shm, unsigned worker)
+{
+    uint64_t word = atomic_load(&shm->prober);
+
+    if ((word & ((1 << WORKER_BITS) - 1)) == worker + 1)
+        atomic_compare_exchange_strong(&shm->prober, &word, 0);
+}
+
 void ml_shm_worker_died(struct ml_shm *shm, unsigned worker)
 {
     struct ml_shm_worker *w = ml_shm_worker(shm, worker);
     uint64_t word = atomic_load(&shm->marks[worker].word);
 
+    ml_shm_prober_leave(shm, worker);
     forget_row(shm, worker);
     atomic_store(&shm->marks[worker].word, word - marked(word));
     if (marked(word) != 0)

@@ -1,7 +1,13 @@
-/* group.c - options with their defaults, and which server is next. */
+/* group.c - the options of a group with their defaults, its lists of servers, its life.
+ *
+ *   new --> in o->groups: lists follow DNS and scripts, servers are checked --retire--> only
+ *   requests hold it --the last one ends--> freed */
 #include "outbound/group.h"
 
 #include "base/clock.h"
+#include "base/log_event.h"
+#include "outbound/check.h"
+#include "outbound/lists.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -65,6 +71,14 @@ static void defaults(struct ml_group_conf *c)
     c->retries = count_or(c->retries, 1);
     if (c->max_fails == 0)
         c->max_fails = 1;
+    otherwise(&c->check.interval, 5);
+    otherwise(&c->check.timeout, 2);
+    if (c->check.rise == 0)
+        c->check.rise = 2;
+    if (c->check.fall == 0)
+        c->check.fall = 3;
+    if (c->send_proxy != ML_SEND_PROXY_OFF)
+        c->keepalive = 0; /* the header says for whom the whole connection is */
     if (c->limits.line_max == 0)
         c->limits.line_max = 8192;
     if (c->limits.head_max == 0)
@@ -73,38 +87,172 @@ static void defaults(struct ml_group_conf *c)
         c->limits.fields_max = 256;
 }
 
-static void add_servers(struct ml_group *g, const struct ml_group_conf *conf)
-{
-    for (unsigned i = 0; i < conf->server_count; i++) {
-        const struct ml_server_conf *s = &conf->servers[i];
-        struct ml_candidate *c = &g->candidates[i];
+/* ---- lists ---- */
 
-        g->servers[i] = ml_server_hold(g->o, conf->name, s->url, !conf->client);
-        ml_pool_configure(&g->servers[i]->pool, g->conf.keepalive, g->conf.keepalive_timeout);
-        c->hash = ml_balance_hash_of(s->url);
-        c->weight = s->weight > 0 ? s->weight : 1;
-        c->usable = true;
+/* What the checks said counts only where there are checks. */
+static void prepare_checks(struct ml_group *g, struct ml_server *s)
+{
+    const struct ml_check_conf *c = &g->conf.check;
+
+    if (!c->on) {
+        atomic_fetch_and(&s->state->flags, ~(uint32_t)ML_SHM_SERVER_CHECKED);
+        ml_health_unchecked(s->state);
+        return;
     }
+    atomic_fetch_or(&s->state->flags, ML_SHM_SERVER_CHECKED);
+    if (c->begins_down)
+        ml_health_doubt(s->state, c->rise);
+}
+
+static void use(struct ml_group *g, struct ml_roster *r)
+{
+    struct ml_roster *old = g->roster;
+
+    for (unsigned i = 0; i < r->count; i++) {
+        struct ml_server *s = r->members[i].server;
+
+        ml_pool_configure(&s->pool, g->conf.keepalive, g->conf.keepalive_timeout);
+        prepare_checks(g, s);
+    }
+    g->roster = r;
+    if (g->link != NULL)
+        ml_roster_list(r);
+    if (old == NULL)
+        return;
+    ml_roster_follow(r, old);
+    ml_roster_unlist(old);
+    ml_roster_release(&old);
+}
+
+/* A server that joins a group at work begins with a small share, like one that is up again. */
+static void welcome(struct ml_group *g, struct ml_roster *r)
+{
+    uint64_t never = 0, now_ms = (uint64_t)(ml_loop_now_s(g->o->loop) * 1000);
+
+    for (unsigned i = 0; g->roster->count > 0 && i < r->count; i++) {
+        struct ml_server *s = r->members[i].server;
+
+        if (s->listed == 0 && atomic_load(&s->state->requests) == 0)
+            atomic_compare_exchange_strong(&s->state->recovered_ms, &never, now_ms);
+        never = 0;
+    }
+}
+
+static void on_changed(void *ctx)
+{
+    struct ml_group *g = ctx;
+    struct ml_roster *r = ml_sources_roster(g->sources);
+
+    if (ml_roster_same(r, g->roster)) {
+        ml_roster_release(&r);
+        return;
+    }
+    ml_log_event(ML_LOG_INFO, "upstream servers changed", ML_KV("upstream", g->conf.name),
+                 ML_KV("servers", r->count), ML_KV("before", g->roster->count));
+    welcome(g, r);
+    use(g, r);
+}
+
+static struct ml_sources *open_sources(struct ml_group *g, const struct ml_server_conf *list,
+                                       unsigned count)
+{
+    struct ml_sources_conf conf = {.o = g->o,
+                                   .group = g->conf.name,
+                                   .all = g->conf.resolve_all,
+                                   .shared = !g->conf.client,
+                                   .changed = on_changed,
+                                   .ctx = g};
+
+    return ml_sources_new(&conf, list, count);
+}
+
+void ml_group_set_servers(struct ml_group *g, const struct ml_server_conf *list, unsigned count)
+{
+    struct ml_sources *old = g->sources;
+
+    g->sources = open_sources(g, list, count); /* first: names that both have stay known */
+    ml_sources_free(&old);
+    on_changed(g);
+}
+
+/* ---- life ---- */
+
+static struct ml_str keep(char **to, struct ml_str text)
+{
+    struct ml_str copy = {*to, text.len};
+
+    if (text.len > 0)
+        memcpy(*to, text.p, text.len);
+    *to += text.len;
+    return copy;
+}
+
+/* The conf's texts belong to a generation, which a group may outlive. */
+static void copy_texts(struct ml_group *g)
+{
+    struct ml_group_conf *c = &g->conf;
+    struct ml_check_conf *check = &c->check;
+    size_t len =
+        c->name.len + check->path.len + check->host.len + check->method.len + check->body.len;
+    char *at = zalloc(len, 1);
+
+    g->texts = (struct ml_str){at, len};
+    c->name = keep(&at, c->name);
+    check->path = keep(&at, check->path);
+    check->host = keep(&at, check->host);
+    check->method = keep(&at, check->method);
+    check->body = keep(&at, check->body);
+}
+
+/* The list of the site's files, and what tells whether that is still the same. */
+static void copy_list(struct ml_group *g, const struct ml_group_conf *conf)
+{
+    g->given_count = conf->server_count;
+    g->given = zalloc(conf->server_count, sizeof *g->given);
+    for (unsigned i = 0; i < conf->server_count; i++) {
+        struct ml_server_conf *s = &g->given[i];
+        char *url = strndup(conf->servers[i].url.p, conf->servers[i].url.len);
+
+        if (url == NULL)
+            abort();
+        *s = conf->servers[i];
+        s->url.p = url;
+        g->given_hash = (g->given_hash ^ ml_balance_hash_of(s->url)) * 31 + s->weight * 8 +
+                        s->max_conns * 2 + s->backup;
+    }
+}
+
+static void enter(struct ml_group *g)
+{
+    g->next = g->o->groups;
+    g->link = &g->o->groups;
+    if (g->next != NULL)
+        g->next->link = &g->next;
+    g->o->groups = g;
 }
 
 struct ml_group *ml_group_new(struct ml_outbound *o, const struct ml_group_conf *conf)
 {
     struct ml_group *g = zalloc(1, sizeof *g);
-    char *name = zalloc(conf->name.len, 1);
+    struct ml_roster *r;
 
-    memcpy(name, conf->name.p, conf->name.len);
     g->o = o;
     g->refs = 1;
     g->conf = *conf;
-    g->conf.name = (struct ml_str){name, conf->name.len};
     g->conf.servers = NULL;
+    copy_texts(g);
+    copy_list(g, conf);
     defaults(&g->conf);
     g->health = (struct ml_health_conf){g->conf.max_fails, (uint64_t)(g->conf.fail_timeout * 1000)};
-    g->servers = zalloc(conf->server_count, sizeof(struct ml_server *));
-    g->candidates = zalloc(conf->server_count, sizeof *g->candidates);
-    add_servers(g, conf);
-    for (unsigned i = 0; conf->server_count > 1 && i < o->worker % 64; i++)
-        ml_balance_round_robin(g->candidates, conf->server_count); /* workers begin apart */
+    if (!conf->client)
+        enter(g);
+    g->sources = open_sources(g, conf->servers, conf->server_count);
+    r = ml_sources_roster(g->sources);
+    use(g, r);
+    ml_group_follow(g); /* maybe a script's list counts */
+    r = g->roster;
+    for (unsigned i = 0; r->count > 1 && i < o->worker % 64; i++)
+        ml_balance_round_robin(r->candidates, r->count); /* workers begin apart */
     return g;
 }
 
@@ -113,13 +261,27 @@ void ml_group_hold(struct ml_group *g)
     g->refs++;
 }
 
+void ml_group_retire(struct ml_group *g)
+{
+    if (g->link == NULL)
+        return;
+    *g->link = g->next;
+    if (g->next != NULL)
+        g->next->link = g->link;
+    g->link = NULL;
+    ml_checks_forget(g->o, g);
+    ml_sources_rest(g->sources);
+    ml_roster_unlist(g->roster);
+}
+
 static void group_free(void *p)
 {
     struct ml_group *g = p;
 
-    free((char *)g->conf.name.p);
-    free(g->servers);
-    free(g->candidates);
+    for (unsigned i = 0; i < g->given_count; i++)
+        free((char *)g->given[i].url.p);
+    free(g->given);
+    free((char *)g->texts.p);
     free(g);
 }
 
@@ -130,76 +292,8 @@ void ml_group_release(struct ml_group **group)
     *group = NULL;
     if (g == NULL || --g->refs > 0)
         return;
-    for (unsigned i = 0; i < g->conf.server_count; i++)
-        ml_server_release(&g->servers[i]);
+    ml_group_retire(g);
+    ml_roster_release(&g->roster);
+    ml_sources_free(&g->sources);
     ml_loop_bury(g->o->loop, group_free, g);
-}
-
-/* ---- choosing ---- */
-
-static uint64_t next_random(struct ml_outbound *o)
-{
-    o->random ^= o->random << 13;
-    o->random ^= o->random >> 7;
-    o->random ^= o->random << 17;
-    return o->random * 0x2545f4914f6cdd1dULL;
-}
-
-static unsigned choose(struct ml_group *g, struct ml_str hash_key)
-{
-    unsigned count = g->conf.server_count;
-    struct ml_candidate *c = g->candidates;
-
-    switch (g->conf.balance) {
-    case ML_LEAST_CONN:
-        return ml_balance_least_conn(c, count);
-    case ML_HASH:
-        return ml_balance_hash(c, count, ml_balance_hash_of(hash_key));
-    case ML_P2C:
-        return ml_balance_p2c(c, count, next_random(g->o));
-    case ML_ROUND_ROBIN:
-        break;
-    }
-    return ml_balance_round_robin(c, count);
-}
-
-/* Marks the candidates that are not tried and, unless down counts too, not down. */
-static bool mark_usable(struct ml_group *g, const bool *tried, bool down_too, uint64_t now_ms)
-{
-    bool any = false;
-
-    for (unsigned i = 0; i < g->conf.server_count; i++) {
-        struct ml_shm_server *state = g->servers[i]->state;
-        struct ml_candidate *c = &g->candidates[i];
-
-        c->usable = (tried == NULL || !tried[i]) &&
-                    (down_too || ml_health_state(state, now_ms) != ML_HEALTH_DOWN);
-        c->in_flight = atomic_load_explicit(&state->in_flight, memory_order_relaxed);
-        any |= c->usable;
-    }
-    return any;
-}
-
-struct ml_pick ml_group_pick(struct ml_group *g, struct ml_str hash_key, const bool *tried)
-{
-    unsigned count = g->conf.server_count;
-    uint64_t now_ms = (uint64_t)(ml_loop_now_s(g->o->loop) * 1000);
-
-    if (count == 1) { /* no choice: its health changes nothing, but must be known */
-        if (tried != NULL && tried[0])
-            return (struct ml_pick){count, false};
-        return (struct ml_pick){0, ml_health_state(g->servers[0]->state, now_ms) != ML_HEALTH_UP};
-    }
-    while (mark_usable(g, tried, false, now_ms)) {
-        unsigned i = choose(g, hash_key);
-        struct ml_shm_server *state = g->servers[i]->state;
-
-        if (ml_health_state(state, now_ms) == ML_HEALTH_UP)
-            return (struct ml_pick){i, false};
-        if (ml_health_claim(state, &g->health, now_ms))
-            return (struct ml_pick){i, true};
-    } /* another worker took the probe: that server is down now, choose again */
-    if (!mark_usable(g, tried, true, now_ms))
-        return (struct ml_pick){count, false};
-    return (struct ml_pick){choose(g, hash_key), true};
 }

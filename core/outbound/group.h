@@ -4,26 +4,40 @@
 
 #include "outbound/balance.h"
 #include "outbound/health.h"
-#include "outbound/server.h"
+#include "outbound/roster.h"
+#include "outbound/source.h"
 #include "outbound/upstream.h"
 
 struct ml_group {
     struct ml_outbound *o;     /* borrowed */
     struct ml_group_conf conf; /* defaults filled in; its name is owned, servers is NULL */
     struct ml_health_conf health;
-    struct ml_server **servers; /* owned, conf.server_count of them, each held */
-    struct ml_candidate *candidates;
-    unsigned refs; /* the generation's, and one per request */
+    struct ml_roster *roster;   /* held: the servers as they are now; never NULL */
+    struct ml_sources *sources; /* owned: where they come from */
+    unsigned refs;              /* the generation's, and one per request */
+    /* In o->groups while its generation serves: */
+    struct ml_group *next, **link;
+    struct ml_server_conf
+        *given; /* owned: the list of its conf, for when a script's is withdrawn */
+    unsigned given_count;
+    uint64_t given_hash, list_version; /* see lists.h */
+    bool listed;                       /* the list is a script's */
+    struct ml_str texts;               /* owned: those of the conf */
 };
 
 void ml_group_hold(struct ml_group *g);
 
+/* Other servers from now on; requests in flight go on with those they have. */
+void ml_group_set_servers(struct ml_group *g, const struct ml_server_conf *list, unsigned count);
+
 struct ml_pick {
-    unsigned index; /* conf.server_count: no server is left */
+    unsigned index; /* of the roster; its count: no server is left */
     bool was_down;  /* a success says that it has recovered */
 };
 /* Chooses a server that is not marked in tried (NULL: none is): one that is up, or may be probed,
- * or, when all that are left are down, any of these. */
-struct ml_pick ml_group_pick(struct ml_group *g, struct ml_str hash_key, const bool *tried);
+ * or, when all that are left are down, any of these.  Never one that is drained, or that has as
+ * many requests as it may. */
+struct ml_pick ml_group_pick(struct ml_group *g, struct ml_roster *r, struct ml_str hash_key,
+                             const bool *tried);
 
 #endif

@@ -1,6 +1,8 @@
 /* server.c - the register of servers, and the reading of their URLs. */
 #include "outbound/server.h"
 
+#include "base/clock.h"
+
 #include <stdlib.h>
 
 /* ---- URLs ---- */
@@ -85,17 +87,20 @@ const char *ml_server_url_parse(struct ml_str text, struct ml_server_url *out)
 
     if (!chars_ok(text))
         return "the URL contains a character that a server's URL cannot have";
+    *out = (struct ml_server_url){0};
     if (starts(text, ML_STR("unix:"))) {
-        *out = (struct ml_server_url){.host = text, .authority = ML_STR("localhost")};
+        *out =
+            (struct ml_server_url){.host = text, .authority = ML_STR("localhost"), .origin = text};
         if (text.len < 7 || text.p[5] != '/')
             return "the path of a unix socket begins with '/'";
         return text.len > 5 + 107 ? "the path of a unix socket has at most 107 bytes" : NULL;
     }
     if (starts(text, ML_STR("https://")))
         return "https is not supported for upstream servers";
-    if (!starts(text, ML_STR("http://")))
+    out->srv = starts(text, ML_STR("srv://"));
+    if (!out->srv && !starts(text, ML_STR("http://")))
         return "the URL begins neither with http:// nor with unix:/";
-    rest = rest_of(text, 7);
+    rest = rest_of(text, out->srv ? 6 : 7);
     slash = rest.len > 0 ? memchr(rest.p, '/', rest.len) : NULL;
     out->prefix = ML_STR_NONE;
     if (slash != NULL) {
@@ -104,34 +109,49 @@ const char *ml_server_url_parse(struct ml_str text, struct ml_server_url *out)
         while (out->prefix.len > 0 && out->prefix.p[out->prefix.len - 1] == '/')
             out->prefix.len--;
     }
+    out->origin = (struct ml_str){text.p, (size_t)(rest.p + rest.len - text.p)};
+    if (out->srv && rest.len > 0 && memchr(rest.p, ':', rest.len) != NULL)
+        return "SRV records say which port it is";
     return rest.len == 0 ? "the host is missing or invalid" : parse_authority(rest, out);
 }
 
 /* ---- the register ---- */
 
-static struct ml_server *find(struct ml_outbound *o, struct ml_str group, struct ml_str url)
+static struct ml_server *find(struct ml_outbound *o, struct ml_str group, struct ml_str url,
+                              struct ml_str authority)
 {
     for (struct ml_server *s = o->servers; s != NULL; s = s->next)
-        if (ml_str_eq(s->group, group) && ml_str_eq(s->text, url))
+        if (ml_str_eq(s->group, group) && ml_str_eq(s->text, url) && ml_str_eq(s->given, authority))
             return s;
     return NULL;
 }
 
+static struct ml_str put(char **to, struct ml_str text)
+{
+    struct ml_str copy = {*to, text.len};
+
+    if (text.len > 0)
+        memcpy(*to, text.p, text.len);
+    *to += text.len;
+    return copy;
+}
+
 static struct ml_server *server_new(struct ml_outbound *o, struct ml_str group, struct ml_str url,
-                                    bool shared)
+                                    struct ml_str authority, bool shared)
 {
     struct ml_server *s = aligned_alloc(_Alignof(struct ml_server), sizeof *s);
-    char *text = malloc(group.len + url.len);
+    char *text = malloc(group.len + url.len + authority.len);
 
     if (s == NULL || text == NULL)
         abort();
     memset(s, 0, sizeof *s);
-    memcpy(text, group.p, group.len);
-    memcpy(text + group.len, url.p, url.len);
-    s->group = (struct ml_str){text, group.len};
-    s->text = (struct ml_str){text + group.len, url.len};
+    s->group = put(&text, group);
+    s->text = put(&text, url);
+    s->given = put(&text, authority);
     if (ml_server_url_parse(s->text, &s->url) != NULL)
         abort(); /* ml_server_url_check was not asked */
+    if (authority.len > 0)
+        s->url.authority = s->given;
     s->o = o;
     s->name = ml_resolver_watch(o->resolver, s->url.host, s->url.port);
     s->state = shared && o->shm != NULL ? ml_shm_server(o->shm, group, url) : NULL;
@@ -143,15 +163,33 @@ static struct ml_server *server_new(struct ml_outbound *o, struct ml_str group, 
     return s;
 }
 
+struct ml_server *ml_server_hold_as(struct ml_outbound *o, struct ml_str group, struct ml_str url,
+                                    struct ml_str authority, bool shared)
+{
+    struct ml_server *s = find(o, group, url, authority);
+
+    if (s == NULL)
+        s = server_new(o, group, url, authority, shared);
+    s->refs++;
+    return s;
+}
+
 struct ml_server *ml_server_hold(struct ml_outbound *o, struct ml_str group, struct ml_str url,
                                  bool shared)
 {
-    struct ml_server *s = find(o, group, url);
+    return ml_server_hold_as(o, group, url, ML_STR_NONE, shared);
+}
 
-    if (s == NULL)
-        s = server_new(o, group, url, shared);
-    s->refs++;
-    return s;
+void ml_server_list(struct ml_server *s)
+{
+    s->listed++;
+    atomic_store_explicit(&s->state->unlisted_ms, 0, memory_order_relaxed);
+}
+
+void ml_server_unlist(struct ml_server *s)
+{
+    if (--s->listed == 0)
+        atomic_store_explicit(&s->state->unlisted_ms, ml_clock_mono_ms(), memory_order_relaxed);
 }
 
 static void server_free(void *p)

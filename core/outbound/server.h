@@ -10,6 +10,8 @@
 #include "transport/resolver.h"
 
 struct ml_upstream;
+struct ml_group;
+struct ml_checks;
 
 struct ml_outbound {      /* what the servers of a worker have in common */
     struct ml_loop *loop; /* borrowed, like the next two */
@@ -17,6 +19,9 @@ struct ml_outbound {      /* what the servers of a worker have in common */
     struct ml_shm *shm; /* NULL: this process is alone (tests) */
     unsigned worker;
     struct ml_server *servers; /* owned */
+    struct ml_group *groups;   /* those of the generation that serves; group.c */
+    uint64_t lists_version;    /* of what scripts set; lists.c */
+    struct ml_checks *checks;  /* owned; NULL until there is something to check; check.c */
     struct ml_redis *redis;    /* owned by their users; redis.c */
     struct ml_upstream *spare; /* requests that ended, for use again; upstream.c */
     unsigned spare_count;
@@ -27,7 +32,9 @@ struct ml_server_url {       /* parts of a URL, pointing into it */
     struct ml_str host;      /* name, literal without brackets, or "unix:/path" */
     struct ml_str authority; /* for Host: host[:port] as written; "localhost" for unix */
     struct ml_str prefix;    /* "" or "/a/b" */
+    struct ml_str origin;    /* all before the prefix */
     int port;
+    bool srv; /* "srv://NAME": host is a name of SRV records, which say where the servers are */
 };
 /* NULL, or what is wrong. */
 const char *ml_server_url_parse(struct ml_str text, struct ml_server_url *out);
@@ -39,6 +46,8 @@ struct ml_server {
     struct ml_server *next;
     unsigned refs;
     struct ml_str group, text; /* owned, one allocation; text is the URL */
+    struct ml_str given;       /* likewise: the authority it was given in the place of the URL's */
+    unsigned listed;           /* rosters of groups that serve */
     struct ml_server_url url;  /* points into text */
     struct ml_name *name;      /* owned */
     unsigned next_addr;        /* the addresses of its name take turns */
@@ -56,6 +65,13 @@ struct ml_server {
  * with the other workers, for which it takes one of the slots that are never given back. */
 struct ml_server *ml_server_hold(struct ml_outbound *o, struct ml_str group, struct ml_str url,
                                  bool shared);
+/* The same, for one of several addresses behind a name: requests say that they are for authority.
+ */
+struct ml_server *ml_server_hold_as(struct ml_outbound *o, struct ml_str group, struct ml_str url,
+                                    struct ml_str authority, bool shared);
+/* It is in one list of a group more, or less: whether it is in any is for status. */
+void ml_server_list(struct ml_server *s);
+void ml_server_unlist(struct ml_server *s);
 void ml_server_release(struct ml_server **server);
 void ml_server_begin(struct ml_server *s); /* one more request in flight */
 void ml_server_end(struct ml_server *s);

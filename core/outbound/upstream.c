@@ -8,6 +8,7 @@
  * answer is read into the response's pipe.  Events and pipes only note what happened and call
  * run(), which no callback can enter twice; whatever a callback does, this struct stays until run()
  * ends. The steps are in the files that upstream_parts.h names. */
+#include "outbound/check.h"
 #include "outbound/upstream_parts.h"
 
 #include <assert.h>
@@ -25,6 +26,7 @@ static void recycle(struct ml_upstream *u)
 {
     struct ml_outbound *o = u->o;
 
+    ml_roster_release(&u->roster);
     ml_group_release(&u->group);
     if (o->spare_count < SPARE_MAX) {
         o->spare_count++;
@@ -116,7 +118,9 @@ static void on_timer(void *ctx)
 
     assert(!u->running);
     u->running = true;
-    if (u->state == RESOLVE || u->state == CONNECT)
+    if (u->state == PICK)
+        ml_upstream_try_give_up(u, ML_UP_RESOLVE);
+    else if (u->state == RESOLVE || u->state == CONNECT)
         ml_upstream_connect_late(u);
     else if (u->state == RUN)
         ml_upstream_run_late(u);
@@ -190,6 +194,8 @@ void ml_outbound_free(struct ml_outbound **outbound)
     *outbound = NULL;
     if (o == NULL)
         return;
+    ml_checks_stop(o);
+    free(o->checks);
     assert(o->servers == NULL && o->redis == NULL);
     while (o->spare != NULL) {
         struct ml_upstream *u = o->spare;

@@ -13,9 +13,32 @@
 enum ml_balance { ML_ROUND_ROBIN, ML_LEAST_CONN, ML_HASH, ML_P2C };
 
 struct ml_server_conf {
-    struct ml_str url; /* "http://host:port[/prefix]" or "unix:/path" */
-    unsigned weight;   /* 1..65535, default 1 */
+    struct ml_str url;  /* "http://host:port[/prefix]", "unix:/path" or "srv://name[/prefix]" */
+    unsigned weight;    /* 1..65535, default 1 */
+    unsigned max_conns; /* [0: no limit] requests in flight, of all workers together */
+    bool backup;        /* used when no other server can be */
 };
+
+enum { ML_CHECK_RANGES_MAX = 16 };
+
+struct ml_check_conf { /* see outbound/check.h; times in seconds */
+    bool on;
+    struct ml_str path; /* empty: that it accepts a connection is enough */
+    struct ml_str host; /* empty: the server's */
+    struct ml_str method;
+    struct ml_str body; /* what the answer's body must contain; empty: anything */
+    double interval, timeout;
+    double jitter; /* share of the interval by which it varies */
+    unsigned rise, fall;
+    int port;         /* 0: the server's */
+    bool begins_down; /* until the first good check */
+    struct {
+        uint16_t from, to;
+    } expect[ML_CHECK_RANGES_MAX];
+    unsigned expect_count;
+};
+
+enum ml_send_proxy { ML_SEND_PROXY_OFF, ML_SEND_PROXY_V1, ML_SEND_PROXY_V2 };
 
 struct ml_group_conf { /* times in seconds; 0: default in brackets */
     struct ml_str name;
@@ -37,6 +60,11 @@ struct ml_group_conf { /* times in seconds; 0: default in brackets */
     bool via_off;                  /* [false] do not add Via */
     bool real_ip_off;              /* [false] do not add X-Real-IP */
     bool forwarded_port;           /* [false] add X-Forwarded-Port */
+    bool resolve_all;              /* [false] each address of a name is a server of its own */
+    double slow_start;             /* [0] so long the weight of a server grows that is up again */
+    unsigned panic_threshold;      /* [0] percent: when fewer servers are up, all are used */
+    enum ml_send_proxy send_proxy; /* [off] connections begin with a PROXY header */
+    struct ml_check_conf check;
     bool client; /* requests are the gateway's own: nothing is said of a client, and the servers'
                   * health stays in this process */
 };
@@ -53,6 +81,13 @@ const char *ml_server_url_check(struct ml_str url);
 /* Makes the group; conf is copied.  Released groups live until their last request ends. */
 struct ml_group *ml_group_new(struct ml_outbound *o, const struct ml_group_conf *conf);
 void ml_group_release(struct ml_group **g);
+/* Its generation serves no more: it only lives for its last requests. */
+void ml_group_retire(struct ml_group *g);
+
+/* Every 0.2 s or so: lists that scripts have set, and who checks. */
+void ml_outbound_tick(struct ml_outbound *o);
+/* This worker is about to end: others may check from now on. */
+void ml_outbound_stop(struct ml_outbound *o);
 
 struct ml_forward {         /* one call; zero-initialised is fine */
     struct ml_str hash_key; /* for ML_HASH; empty: the client's address */

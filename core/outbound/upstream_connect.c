@@ -63,16 +63,42 @@ static void choose_link(struct ml_upstream *u)
         take_idle(u, addrs[u->addr_first % count].key);
 }
 
+static double timeout_s(const struct ml_upstream *u)
+{
+    return u->f.connect_timeout > 0 ? u->f.connect_timeout : u->group->conf.connect_timeout;
+}
+
+/* The servers as they are now, with which this request will do.  False: none is known before the
+ * first answer of DNS. */
+static bool choose_roster(struct ml_upstream *u)
+{
+    struct ml_name *pending;
+
+    if (u->group->roster->count == 0) {
+        pending = ml_sources_pending(u->group->sources);
+        if (pending != NULL) {
+            if (u->waiter.name == NULL)
+                ml_name_wait(pending, &u->waiter);
+            ml_upstream_try_arm(u, timeout_s(u));
+            return false;
+        }
+    }
+    u->roster = ml_roster_hold(u->group->roster);
+    return true;
+}
+
 enum next ml_upstream_connect_pick(struct ml_upstream *u)
 {
     struct ml_exchange *ex = u->ex;
     struct ml_str key = u->f.hash_key.len > 0 ? u->f.hash_key : ex->req.ip;
 
-    u->pick = ml_group_pick(u->group, key, u->tried);
-    if (u->pick.index == u->group->conf.server_count)
+    if (u->roster == NULL && !choose_roster(u))
+        return WAIT;
+    u->pick = ml_group_pick(u->group, u->roster, key, u->tried);
+    if (u->pick.index == u->roster->count)
         return ml_upstream_try_give_up(u, u->why != ML_OK ? u->why : ML_UP_NO_SERVER);
     u->why = ML_OK;
-    u->server = u->group->servers[u->pick.index];
+    u->server = u->roster->members[u->pick.index].server;
     ml_server_begin(u->server);
     ex->notes.server = ml_arena_dup(ex->arena, u->server->text);
     ex->notes.tries++;
@@ -84,11 +110,6 @@ enum next ml_upstream_connect_pick(struct ml_upstream *u)
     ml_stream_listen_to(u->link->stream, u->ready, u);
     u->state = CONNECT; /* which it has behind it */
     return MORE;
-}
-
-static double timeout_s(const struct ml_upstream *u)
-{
-    return u->f.connect_timeout > 0 ? u->f.connect_timeout : u->group->conf.connect_timeout;
 }
 
 /* Begins to connect to the next address that does not refuse at once. */

@@ -23,9 +23,10 @@ struct ml_upstream {
     void (*wake)(void *u);
     /* What follows begins anew with each request. */
     struct ml_group *group; /* held */
+    struct ml_roster *roster; /* held from the first choice on */
     struct ml_exchange *ex; /* borrowed until ENDED */
     struct ml_forward f;
-    struct ml_server *server; /* borrowed from the group; its in-flight count is ours */
+    struct ml_server *server; /* borrowed from the roster; its in-flight count is ours */
     struct ml_link *link;     /* owned */
     bool *tried;              /* servers that failed; NULL: none yet */
     struct ml_pick pick;

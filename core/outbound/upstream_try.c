@@ -133,9 +133,10 @@ void ml_upstream_try_good(struct ml_upstream *u)
     struct ml_server *s = u->server;
     uint64_t now_ms = (uint64_t)(upstream_now_s(u) * 1000);
 
-    if (!u->pick.was_down || ml_health_state(s->state, now_ms) == ML_HEALTH_UP)
+    if (!u->pick.was_down || ml_health_state(s->state, now_ms) == ML_HEALTH_UP ||
+        ml_health_check_state(s->state) == ML_CHECK_DOWN) /* its checks have the last word */
         return;
-    ml_health_recovered(s->state);
+    ml_health_recovered(s->state, now_ms);
     ml_log_event(ML_LOG_INFO, "upstream server is up", ML_KV("upstream", u->group->conf.name),
                  ML_KV("server", s->text));
 }
@@ -145,7 +146,7 @@ void ml_upstream_try_good(struct ml_upstream *u)
 static void mark_tried(struct ml_upstream *u)
 {
     if (u->tried == NULL)
-        u->tried = ml_arena_zalloc(u->ex->arena, u->group->conf.server_count * sizeof *u->tried);
+        u->tried = ml_arena_zalloc(u->ex->arena, u->roster->count * sizeof *u->tried);
     u->tried[u->pick.index] = true;
 }
 

@@ -274,6 +274,7 @@ static void on_tick(void *ctx)
     struct worker *w = ctx;
 
     atomic_store(&w->stats->beat_ms, ml_clock_mono_ms());
+    ml_outbound_tick(w->outbound);
     if (w->logs != NULL)
         ml_logs_flush(w->logs);
     if (w->inbound.access_log != NULL)
@@ -316,6 +317,7 @@ static void drain(struct worker *w)
         return;
     }
     w->state = DRAIN;
+    ml_outbound_stop(w->outbound);
     ml_ports_close(w->ports);
     ml_inbound_drain(&w->inbound);
     ml_timer_set(&w->drained, 0);

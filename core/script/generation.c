@@ -237,6 +237,8 @@ void ml_generation_retire(struct ml_generation **gp)
 
     *gp = NULL;
     g->retired = true;
+    for (unsigned i = 0; g->groups != NULL && i < g->load.site->group_count; i++)
+        ml_group_retire(g->groups[i]);
     if (g->host.loop == NULL) {
         generation_free(g);
         return;

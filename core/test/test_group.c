@@ -19,7 +19,7 @@ static void gets(int count)
 
 static struct ml_shm_server *state_of(unsigned i)
 {
-    return lab.group->servers[i]->state;
+    return lab.group->roster->members[i].server->state;
 }
 
 static uint64_t now_ms(void)
@@ -30,7 +30,7 @@ static uint64_t now_ms(void)
 /* Index of the server that would get the next request. */
 static unsigned pick(const char *key, const bool *tried)
 {
-    return ml_group_pick(lab.group, ml_str_of(key), tried).index;
+    return ml_group_pick(lab.group, lab.group->roster, ml_str_of(key), tried).index;
 }
 
 TEST(options_have_defaults)
@@ -114,12 +114,12 @@ TEST(two_choices_avoid_a_busy_server)
 
     setup(3, (struct ml_group_conf){.balance = ML_P2C}, NULL);
     for (int i = 0; i < 50; i++)
-        ml_server_begin(lab.group->servers[0]);
+        ml_server_begin(lab.group->roster->members[0].server);
     for (int i = 0; i < 300; i++)
         got[pick("", NULL)]++;
     CHECK(got[0] == 0 && got[1] > 50 && got[2] > 50);
     for (int i = 0; i < 50; i++)
-        ml_server_end(lab.group->servers[0]);
+        ml_server_end(lab.group->roster->members[0].server);
     lab_teardown();
 }
 
@@ -298,6 +298,6 @@ TEST(a_new_generation_takes_the_connections_over)
     ml_group_release(&old);
     gets(2);
     CHECK(servers[0]->count == 1 && servers[0]->requests == 3);
-    CHECK(lab.group->servers[0]->pool.idle_max == 4);
+    CHECK(lab.group->roster->members[0].server->pool.idle_max == 4);
     lab_teardown();
 }

@@ -18,7 +18,7 @@ TEST(a_failure_ejects_until_a_probe_succeeds)
     CHECK(ml_health_claim(&s, &one, 60000));
     CHECK(ml_health_state(&s, 60000) == ML_HEALTH_DOWN); /* for all but the probe */
     CHECK(!ml_health_claim(&s, &one, 60000));
-    ml_health_recovered(&s);
+    ml_health_recovered(&s, 60000);
     CHECK(ml_health_state(&s, 60000) == ML_HEALTH_UP);
     CHECK(atomic_load(&s.errors) == 1 && atomic_load(&s.last_error) == ML_UP_CONNECT);
 }

@@ -44,7 +44,7 @@ TEST(no_more_connections_stay_idle_than_the_cap)
         call_end(&c[i]);
     }
     AWAIT(p->links[0].eof + p->links[1].eof + p->links[2].eof == 1);
-    CHECK(lab.group->servers[0]->pool.idle == 2);
+    CHECK(lab.group->roster->members[0].server->pool.idle == 2);
     lab_teardown();
 }
 
@@ -108,7 +108,7 @@ TEST(a_refused_connection_is_503)
     peer_reserve("");
     lab_group((struct ml_group_conf){0}, NULL);
     CHECK(lab_get("/a", &err) == 0 && err == ML_UP_CONNECT && ml_err_status(err) == 503);
-    CHECK(lab.group->servers[0]->state->errors == 1);
+    CHECK(lab.group->roster->members[0].server->state->errors == 1);
     lab_teardown();
 }
 
@@ -197,7 +197,7 @@ TEST(another_server_gets_what_a_refusing_one_cannot)
     call_end(&c);
     for (int i = 0; i < 6; i++)
         CHECK(lab_get("/a", NULL) == 200);
-    CHECK(lab.group->servers[0]->state->errors == 1); /* it was ejected by one failure */
+    CHECK(lab.group->roster->members[0].server->state->errors == 1); /* it was ejected by one failure */
     lab_teardown();
 }
 
@@ -341,7 +341,7 @@ TEST(a_dead_kept_connection_is_refreshed_once)
     AWAIT(c.told);
     err = c.err;
     CHECK(err == ML_UP_CLOSED && p->count == 2);
-    CHECK(lab.group->servers[0]->state->errors == 1); /* only the fresh one was a failure */
+    CHECK(lab.group->roster->members[0].server->state->errors == 1); /* only the fresh one was a failure */
     call_end(&c);
     lab_teardown();
 }

@@ -26,7 +26,7 @@ static void setup(void)
 
 static unsigned idle(void)
 {
-    return lab.group->servers[0]->pool.idle;
+    return lab.group->roster->members[0].server->pool.idle;
 }
 
 /* ---- malformed ---- */
@@ -243,8 +243,8 @@ TEST(bodies_of_every_framing_arrive_whole)
         ask(&c, "GET", good[i].answer, good[i].close);
         CHECK(c.err == ML_OK && c.eof && call_body_is(&c, "hello"));
         CHECK(idle() == good[i].keeps);
-        ml_pool_configure(&lab.group->servers[0]->pool, 0, 60); /* the next one connects anew */
-        ml_pool_configure(&lab.group->servers[0]->pool, 64, 60);
+        ml_pool_configure(&lab.group->roster->members[0].server->pool, 0, 60); /* the next one connects anew */
+        ml_pool_configure(&lab.group->roster->members[0].server->pool, 64, 60);
         call_end(&c);
     }
     lab_teardown();
@@ -259,7 +259,7 @@ TEST(answers_without_a_body_have_none)
     CHECK(c.err == ML_OK && c.eof && c.ex->res.no_body && c.ex->res.body == NULL);
     CHECK(c.ex->res.has_length && c.ex->res.length == 1000 && idle() == 1);
     call_end(&c);
-    ml_pool_configure(&lab.group->servers[0]->pool, 0, 60);
+    ml_pool_configure(&lab.group->roster->members[0].server->pool, 0, 60);
     ask(&c, "GET", "HTTP/1.1 204 No Content\r\nX: y\r\n\r\n", false);
     CHECK(c.err == ML_OK && c.ex->res.status == 204 && c.ex->res.no_body);
     call_end(&c);

@@ -56,7 +56,7 @@ TEST(a_body_of_known_length_has_that_length)
     AWAIT(in_is(l, "abcdef"));
     link_say(l, OK_TEXT);
     AWAIT(call_over(&c));
-    CHECK(c.err == ML_OK && lab.group->servers[0]->pool.idle == 1);
+    CHECK(c.err == ML_OK && lab.group->roster->members[0].server->pool.idle == 1);
     call_end(&c);
     lab_teardown();
 }
@@ -80,7 +80,7 @@ TEST(a_body_of_unknown_length_goes_in_chunks)
     AWAIT(in_is(l, "3\r\nabc\r\n11\r\n0123456789abcdefg\r\n0\r\n\r\n"));
     link_say(l, OK_TEXT);
     AWAIT(call_over(&c));
-    CHECK(c.err == ML_OK && lab.group->servers[0]->pool.idle == 1);
+    CHECK(c.err == ML_OK && lab.group->roster->members[0].server->pool.idle == 1);
     call_end(&c);
     lab_teardown();
 }
@@ -147,7 +147,7 @@ static void break_off(long length, const char *first, bool eof, enum ml_err why,
     CHECK(c.err == want && c.heads == 1);
     AWAIT(l->reset);                  /* no clean end */
     CHECK(!link_has(l, "\r\n0\r\n")); /* no last chunk */
-    CHECK(lab.group->servers[0]->state->errors == 0);
+    CHECK(lab.group->roster->members[0].server->state->errors == 0);
     call_end(&c);
     lab_teardown();
 }
@@ -297,7 +297,7 @@ static void download(bool chunked)
     }
     AWAIT(call_over(&c));
     CHECK(good && at == LARGE && c.eof && most <= ML_PIPE_CAP + ML_BUF_BLOCK);
-    CHECK(lab.group->servers[0]->pool.idle == 1);
+    CHECK(lab.group->roster->members[0].server->pool.idle == 1);
     call_end(&c);
     lab_teardown();
 }
@@ -332,7 +332,7 @@ TEST(a_server_may_answer_while_the_request_is_on_its_way)
     AWAIT(in_is(l, "abcdefghij")); /* the rest still goes up */
     link_say(l, "cd");
     AWAIT(call_over(&c));
-    CHECK(c.eof && call_body_is(&c, "abcd") && lab.group->servers[0]->pool.idle == 1);
+    CHECK(c.eof && call_body_is(&c, "abcd") && lab.group->roster->members[0].server->pool.idle == 1);
     call_end(&c);
     lab_teardown();
 }
@@ -353,7 +353,7 @@ TEST(an_early_answer_ends_the_request_and_its_connection)
     CHECK(c.err == ML_OK && c.ex->res.status == 413 && call_body_is(&c, "no"));
     CHECK(body->state == ML_PIPE_ABORTED); /* nobody wants the rest */
     AWAIT(l->reset || l->eof);
-    CHECK(lab.group->servers[0]->pool.idle == 0);
+    CHECK(lab.group->roster->members[0].server->pool.idle == 0);
     call_end(&c);
     lab_teardown();
 }

@@ -134,7 +134,7 @@ TEST(a_slow_client_is_not_the_servers_failure)
     ml_pipe_put(call_with_body(&c, 10), ML_STR("abc"));
     call_run(&c);
     CHECK(c.asked && c.err == ML_UP_TIMEOUT);
-    CHECK(lab.group->servers[0]->state->errors == 0);
+    CHECK(lab.group->roster->members[0].server->state->errors == 0);
     call_end(&c);
     lab_teardown();
 }
@@ -175,7 +175,7 @@ TEST(a_client_may_leave_while_connecting)
     call_go(&c);
     lab_turns(3);
     call_end(&c);
-    CHECK(!c.told && lab.group->servers[0]->own.in_flight == 0);
+    CHECK(!c.told && lab.group->roster->members[0].server->own.in_flight == 0);
     for (int i = 0; i < 4; i++)
         close(fds[i]);
     lab_teardown();
@@ -191,9 +191,9 @@ TEST(a_client_may_leave_while_the_head_is_awaited)
     call_begin(&c, "GET", "/");
     call_go(&c);
     AWAIT(p->count == 1 && link_has(&p->links[0], "\r\n\r\n"));
-    CHECK(lab.group->servers[0]->own.in_flight == 1);
+    CHECK(lab.group->roster->members[0].server->own.in_flight == 1);
     call_end(&c);
-    CHECK(!c.told && lab.group->servers[0]->own.in_flight == 0);
+    CHECK(!c.told && lab.group->roster->members[0].server->own.in_flight == 0);
     AWAIT(p->links[0].eof || p->links[0].reset); /* the server sees it */
     lab_teardown();
 }
@@ -210,7 +210,7 @@ TEST(a_client_may_leave_inside_the_answer)
     AWAIT(ml_buf_len(&c.body) == 3);
     call_end(&c);
     AWAIT(p->links[0].eof || p->links[0].reset);
-    CHECK(lab.group->servers[0]->pool.idle == 0);
+    CHECK(lab.group->roster->members[0].server->pool.idle == 0);
     lab_teardown();
 }
 
@@ -279,7 +279,7 @@ TEST(an_exchange_may_end_inside_the_news_of_its_head)
         ml_upstream_forward(lab.group, c.ex, &c.f);
         AWAIT(c.told);
         lab_turn();
-        CHECK(lab.group->servers[0]->own.in_flight == 0);
+        CHECK(lab.group->roster->members[0].server->own.in_flight == 0);
         ml_buf_release(&c.body);
     }
     lab_teardown();

@@ -159,7 +159,7 @@ TEST(a_name_is_asked_in_the_background_and_its_addresses_are_tried_in_turn)
         CHECK(c.err == ML_OK);
         call_end(&c);
     }
-    CHECK(p->requests == 4 && lab.group->servers[0]->state->errors == 0);
+    CHECK(p->requests == 4 && lab.group->roster->members[0].server->state->errors == 0);
     lab_teardown();
     unsetenv("MOONLATCH_DNS");
     close(dns);

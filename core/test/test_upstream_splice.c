@@ -22,7 +22,7 @@ static void teardown(void)
     ml_listener_free(&gate.listener);
     CHECK(gate.in.connections == 0 && gate.ex == NULL);
     close(gate.fd);
-    CHECK(lab.group->servers[0]->own.in_flight == 0);
+    CHECK(lab.group->roster->members[0].server->own.in_flight == 0);
     lab_teardown();
 }
 
@@ -76,7 +76,7 @@ static bool down(uint64_t length, bool unix_server, bool slow)
     }
     AWAIT(gate.dones == 1);
     CHECK(client.good && client.got == length && gate.cancels == 0);
-    CHECK(lab.group->servers[0]->pool.idle == 1);
+    CHECK(lab.group->roster->members[0].server->pool.idle == 1);
     client_close();
     client_open("GET / HTTP/1.1\r\nHost: a\r\n\r\n", 0); /* the connection is good for another */
     await_head();
@@ -141,7 +141,7 @@ static bool up(uint64_t length, bool unix_server, bool slow)
     CHECK(good && at == length);
     link_say(l, "HTTP/1.1 204 No Content\r\n\r\n");
     AWAIT(gate.dones == 1 && client.headed);
-    CHECK(gate.cancels == 0 && lab.group->servers[0]->pool.idle == 1);
+    CHECK(gate.cancels == 0 && lab.group->roster->members[0].server->pool.idle == 1);
     bool spliced = gate.spliced_up;
     client.feed = client.fed = 0;
     client.headed = false;
@@ -192,7 +192,7 @@ TEST(a_chunked_answer_is_copied)
     }
     link_say(l, "0\r\n\r\n");
     AWAIT(gate.dones == 1);
-    CHECK(!gate.spliced_down && lab.group->servers[0]->pool.idle == 1);
+    CHECK(!gate.spliced_down && lab.group->roster->members[0].server->pool.idle == 1);
     teardown();
 }
 
@@ -229,7 +229,7 @@ TEST(a_client_that_leaves_a_spliced_answer_ends_it)
         client_close();
         AWAIT(gate.cancels == 1);
         AWAIT(l->eof || l->reset);
-        CHECK(lab.group->servers[0]->pool.idle == 0);
+        CHECK(lab.group->roster->members[0].server->pool.idle == 0);
         teardown();
     }
 }
@@ -340,7 +340,7 @@ TEST(an_early_answer_to_a_spliced_request_passes)
             lab_turn();
         }
         CHECK(client.headed && strncmp(client.head, "HTTP/1.1 413 ", 13) == 0);
-        CHECK(lab.group->servers[0]->pool.idle == 0);
+        CHECK(lab.group->roster->members[0].server->pool.idle == 0);
         teardown();
     }
 }

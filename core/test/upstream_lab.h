@@ -320,8 +320,8 @@ UNUSED static void lab_group(struct ml_group_conf conf, const unsigned *weights)
     struct ml_server_conf servers[PEERS];
 
     for (unsigned i = 0; i < lab.peer_count; i++)
-        servers[i] =
-            (struct ml_server_conf){ml_str_of(lab.peers[i].url), weights != NULL ? weights[i] : 1};
+        servers[i] = (struct ml_server_conf){.url = ml_str_of(lab.peers[i].url),
+                                             .weight = weights != NULL ? weights[i] : 1};
     conf.name = ML_STR("test");
     conf.servers = servers;
     conf.server_count = lab.peer_count;

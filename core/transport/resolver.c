@@ -5,7 +5,7 @@
  *
  * c-ares answers from /etc/hosts inside ares_getaddrinfo itself; waiters hear of every answer by
  * deferred work, so nobody is called back from inside a call of his own. */
-#include "transport/resolver.h"
+#include "transport/resolver_parts.h"
 
 #include "base/hash.h"
 
@@ -25,35 +25,10 @@ enum {
     ADDRS_MAX = 64
 };
 
-struct sock { /* a socket of c-ares */
+struct ml_resolver_sock { /* a socket of c-ares */
     ev_io io;
     struct ml_resolver *r;
-    struct sock *next;
-};
-
-struct ml_resolver {
-    struct ml_loop *loop;  /* borrowed */
-    ares_channel channel;  /* NULL when c-ares cannot start: then only literals resolve */
-    struct ml_timer timer; /* the next timeout inside c-ares */
-    struct sock *socks;    /* owned */
-    struct ml_name *names; /* those that are held */
-};
-
-struct ml_name {
-    struct ml_resolver *r;
-    struct ml_name *next;
-    char *host; /* owned, NUL-terminated */
-    int port;
-    unsigned refs;         /* 0: only c-ares still has it */
-    struct ml_addr *addrs; /* owned */
-    unsigned count;
-    enum ml_err err; /* AGAIN until the first answer or failure */
-    struct ml_timer refresh;
-    struct ml_deferred tell; /* calls the waiters */
-    struct ml_name_waiter *waiters;
-    bool literal;
-    bool asking;      /* c-ares will call answered() */
-    bool inside_call; /* of ares_getaddrinfo: an answer now is from /etc/hosts */
+    struct ml_resolver_sock *next;
 };
 
 static void *zalloc(size_t len)
@@ -89,7 +64,7 @@ static void channel_timeout(void *ctx)
 
 static void sock_ready(struct ev_loop *ev, ev_io *io, int events)
 {
-    struct sock *s = io->data;
+    struct ml_resolver_sock *s = io->data;
     struct ml_resolver *r = s->r; /* c-ares may close the socket, and s goes with it */
 
     (void)ev;
@@ -98,18 +73,18 @@ static void sock_ready(struct ev_loop *ev, ev_io *io, int events)
     channel_wait(r);
 }
 
-static void sock_close(struct ml_resolver *r, struct sock **at)
+static void sock_close(struct ml_resolver *r, struct ml_resolver_sock **at)
 {
-    struct sock *s = *at;
+    struct ml_resolver_sock *s = *at;
 
     *at = s->next;
     ev_io_stop(ml_loop_ev(r->loop), &s->io);
     ml_loop_bury(r->loop, free, s);
 }
 
-static struct sock *sock_open(struct ml_resolver *r, int fd)
+static struct ml_resolver_sock *sock_open(struct ml_resolver *r, int fd)
 {
-    struct sock *s = zalloc(sizeof *s);
+    struct ml_resolver_sock *s = zalloc(sizeof *s);
 
     ev_io_init(&s->io, sock_ready, fd, 0);
     s->io.data = s;
@@ -122,7 +97,7 @@ static struct sock *sock_open(struct ml_resolver *r, int fd)
 static void sock_state(void *ctx, ares_socket_t fd, int readable, int writable)
 {
     struct ml_resolver *r = ctx;
-    struct sock **at = &r->socks, *s;
+    struct ml_resolver_sock **at = &r->socks, *s;
 
     while (*at != NULL && (*at)->io.fd != fd)
         at = &(*at)->next;
@@ -297,11 +272,12 @@ static bool known_at_once(const char *host, int port, struct ml_addr *out)
 
 /* Names */
 
-static void name_bury(struct ml_name *n)
+void ml_name_forget(struct ml_name *n)
 {
     ml_timer_drop(&n->refresh);
     ml_loop_undefer(n->r->loop, &n->tell);
     ml_loop_bury(n->r->loop, free, n->addrs);
+    ml_resolver_srv_free(n);
     ml_loop_bury(n->r->loop, free, n->host);
     ml_loop_bury(n->r->loop, free, n);
 }
@@ -316,11 +292,39 @@ static void name_tell(void *ctx)
         ml_name_unwait(w);
         w->done(w->ctx);
     }
+    if (!n->changed)
+        return;
+    n->changed = false;
+    for (struct ml_name_watcher *w = n->watchers, *next; w != NULL; w = next) {
+        next = w->next;
+        w->changed(w->ctx);
+    }
+}
+
+static bool has_key(const struct ml_addr *addrs, unsigned count, uint64_t key)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (addrs[i].key == key)
+            return true;
+    return false;
+}
+
+/* Servers of DNS turn the order with each answer; that changes nothing. */
+static bool same_addrs(const struct ml_addr *a, unsigned a_count, const struct ml_addr *b,
+                       unsigned b_count)
+{
+    for (unsigned i = 0; i < a_count; i++)
+        if (!has_key(b, b_count, a[i].key))
+            return false;
+    return a_count == b_count;
 }
 
 static void name_learn(struct ml_name *n, const struct ml_addr *addrs, unsigned count)
 {
-    ml_loop_bury(n->r->loop, free, n->addrs); /* somebody may look at them in this turn */
+    struct ml_addr *old = n->addrs;
+    unsigned old_count = n->count;
+
+    ml_loop_bury(n->r->loop, free, old); /* somebody may look at them in this turn */
     n->addrs = zalloc(count * sizeof *addrs);
     memcpy(n->addrs, addrs, count * sizeof *addrs);
     for (unsigned i = 0; i < count; i++)
@@ -328,6 +332,15 @@ static void name_learn(struct ml_name *n, const struct ml_addr *addrs, unsigned 
                                         (struct ml_str){(char *)&addrs[i].sa, addrs[i].len});
     n->count = count;
     n->err = ML_OK;
+    n->changed |= !same_addrs(old, old_count, n->addrs, count);
+}
+
+void ml_name_answered(struct ml_name *n, bool ok, double after_s)
+{
+    if (n->count == 0 && !ok)
+        n->err = ML_UP_RESOLVE;
+    ml_timer_set(&n->refresh, ok && after_s > 0 ? after_s : RETRY_S);
+    ml_loop_defer(n->r->loop, &n->tell);
 }
 
 static void answered(void *ctx, int status, int timeouts, struct ares_addrinfo *info)
@@ -346,15 +359,12 @@ static void answered(void *ctx, int status, int timeouts, struct ares_addrinfo *
     if (info != NULL)
         ares_freeaddrinfo(info);
     if (n->refs == 0) {
-        name_bury(n);
+        ml_name_forget(n);
         return;
     }
     if (count > 0)
         name_learn(n, addrs, count);
-    else if (n->count == 0)
-        n->err = ML_UP_RESOLVE;
-    ml_timer_set(&n->refresh, count > 0 ? again_s : RETRY_S);
-    ml_loop_defer(n->r->loop, &n->tell);
+    ml_name_answered(n, count > 0, again_s);
 }
 
 static void name_ask(void *ctx)
@@ -364,38 +374,36 @@ static void name_ask(void *ctx)
         .ai_flags = ARES_AI_NOSORT, .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
 
     if (n->r->channel == NULL) {
-        answered(n, ARES_ENOTINITIALIZED, 0, NULL);
+        ml_name_answered(n, false, 0);
         return;
     }
     n->asking = true;
     n->inside_call = true;
-    ares_getaddrinfo(n->r->channel, n->host, NULL, &hints, answered, n);
+    if (n->srv)
+        ml_resolver_srv_ask(n);
+    else
+        ares_getaddrinfo(n->r->channel, n->host, NULL, &hints, answered, n);
     n->inside_call = false;
     channel_wait(n->r);
 }
 
-static struct ml_name *name_find(struct ml_resolver *r, struct ml_str host, int port)
+static struct ml_name *name_find(struct ml_resolver *r, struct ml_str host, int port, bool srv)
 {
     for (struct ml_name *n = r->names; n != NULL; n = n->next)
-        if (n->port == port && ml_str_eq(ml_str_of(n->host), host))
+        if (n->port == port && n->srv == srv && ml_str_eq(ml_str_of(n->host), host))
             return n;
     return NULL;
 }
 
-struct ml_name *ml_resolver_watch(struct ml_resolver *r, struct ml_str host, int port)
+static struct ml_name *name_new(struct ml_resolver *r, struct ml_str host, int port, bool srv)
 {
-    struct ml_name *n = name_find(r, host, port);
-    struct ml_addr literal;
+    struct ml_name *n = zalloc(sizeof *n);
 
-    if (n != NULL) {
-        n->refs++;
-        return n;
-    }
-    n = zalloc(sizeof *n);
     n->r = r;
     n->host = zalloc(host.len + 1);
     memcpy(n->host, host.p, host.len);
     n->port = port;
+    n->srv = srv;
     n->refs = 1;
     n->err = ML_AGAIN;
     n->tell.fire = name_tell;
@@ -403,11 +411,46 @@ struct ml_name *ml_resolver_watch(struct ml_resolver *r, struct ml_str host, int
     ml_timer_init(&n->refresh, r->loop, name_ask, n);
     n->next = r->names;
     r->names = n;
+    return n;
+}
+
+struct ml_name *ml_resolver_watch(struct ml_resolver *r, struct ml_str host, int port)
+{
+    struct ml_name *n = name_find(r, host, port, false);
+    struct ml_addr literal;
+
+    if (n != NULL) {
+        n->refs++;
+        return n;
+    }
+    n = name_new(r, host, port, false);
     n->literal = known_at_once(n->host, port, &literal);
     if (n->literal)
         name_learn(n, &literal, 1);
     else
         name_ask(n);
+    return n;
+}
+
+struct ml_name *ml_resolver_watch_srv(struct ml_resolver *r, struct ml_str host)
+{
+    struct ml_name *n = name_find(r, host, 0, true);
+
+    if (n != NULL) {
+        n->refs++;
+        return n;
+    }
+    n = name_new(r, host, 0, true);
+    n->literal = source != NULL; /* a test: the records lead to the name itself */
+    if (n->literal) {
+        n->targets = zalloc(sizeof *n->targets);
+        *n->targets = (struct ml_srv){.port = 80, .weight = 1};
+        memcpy(n->targets->host, host.p, host.len < 254 ? host.len : 254);
+        n->count = 1;
+        n->err = ML_OK;
+    } else {
+        name_ask(n);
+    }
     return n;
 }
 
@@ -420,7 +463,7 @@ void ml_name_release(struct ml_name **name)
     *name = NULL;
     if (--n->refs > 0)
         return;
-    assert(n->waiters == NULL);
+    assert(n->waiters == NULL && n->watchers == NULL);
     for (struct ml_name **at = &n->r->names; *at != NULL; at = &(*at)->next)
         if (*at == n) {
             *at = n->next;
@@ -430,36 +473,5 @@ void ml_name_release(struct ml_name **name)
         ml_timer_stop(&n->refresh);
         return;
     }
-    name_bury(n);
-}
-
-unsigned ml_name_addresses(struct ml_name *name, const struct ml_addr **addrs, enum ml_err *err)
-{
-    *addrs = name->addrs;
-    *err = name->err;
-    return name->count;
-}
-
-void ml_name_wait(struct ml_name *name, struct ml_name_waiter *w)
-{
-    struct ml_name_waiter **at = &name->waiters;
-
-    assert(name->err == ML_AGAIN);
-    while (*at != NULL) /* in the order of asking */
-        at = &(*at)->next;
-    w->next = NULL;
-    w->name = name;
-    *at = w;
-}
-
-void ml_name_unwait(struct ml_name_waiter *w)
-{
-    if (w->name == NULL)
-        return;
-    for (struct ml_name_waiter **at = &w->name->waiters; *at != NULL; at = &(*at)->next)
-        if (*at == w) {
-            *at = w->next;
-            break;
-        }
-    w->name = NULL;
+    ml_name_forget(n);
 }

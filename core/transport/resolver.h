@@ -16,8 +16,8 @@ struct ml_name; /* one watched name */
 struct ml_resolver *ml_resolver_new(struct ml_loop *loop);
 void ml_resolver_free(struct ml_resolver **r);
 
-/* For tests: every name and literal that is watched from now on has the one address that find gives.
- * Borrowed; NULL: c-ares answers.  For this process. */
+/* For tests: every name and literal that is watched from now on has the one address that find
+ * gives. Borrowed; NULL: c-ares answers.  For this process. */
 struct ml_resolver_source {
     void (*find)(void *ctx, struct ml_str host, int port, struct ml_addr *out);
     void *ctx;
@@ -39,5 +39,25 @@ struct ml_name_waiter { /* embed; called once when the name has an answer or a f
 unsigned ml_name_addresses(struct ml_name *name, const struct ml_addr **addrs, enum ml_err *err);
 void ml_name_wait(struct ml_name *name, struct ml_name_waiter *w); /* only while ML_AGAIN */
 void ml_name_unwait(struct ml_name_waiter *w);
+
+struct ml_name_watcher { /* embed; called each time the answer is another one, never from inside a
+                          * call of the resolver */
+    struct ml_name_watcher *next;
+    struct ml_name *name;
+    void (*changed)(void *ctx);
+    void *ctx;
+};
+void ml_name_watch(struct ml_name *name, struct ml_name_watcher *w);
+void ml_name_unwatch(struct ml_name_watcher *w); /* a no-op when it does not watch */
+
+struct ml_srv { /* one SRV record, RFC 2782 */
+    char host[255];
+    uint16_t port, priority, weight;
+};
+/* Watches the SRV records of a name such as "_http._tcp.example.org"; a name of its own kind: it
+ * has targets and no addresses. */
+struct ml_name *ml_resolver_watch_srv(struct ml_resolver *r, struct ml_str host);
+/* As ml_name_addresses.  In the order of priority. */
+unsigned ml_name_targets(struct ml_name *name, const struct ml_srv **targets, enum ml_err *err);
 
 #endif
