@@ -422,6 +422,7 @@ void ml_shm_worker_died(struct ml_shm *shm, unsigned worker)
     if (marked(word) != 0)
         settle(shm, marked(word) - 1);
     atomic_store(&w->connections, 0);
+    atomic_store(&w->websockets, 0);
     atomic_store(&w->script_since_ms, 0);
     atomic_store(&w->beat_ms, 0);
     memset(w->script, 0, sizeof w->script);

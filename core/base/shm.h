@@ -18,6 +18,7 @@ struct ml_shm_worker {                     /* one cache line and more per worker
     _Atomic uint64_t script_since_ms;      /* when the script that runs now was resumed; 0: none */
     _Atomic uint32_t generation;
     _Atomic uint32_t connections; /* open client connections */
+    _Atomic uint32_t websockets;  /* open WebSockets: tunnels, and those that end in a script */
     _Atomic uint64_t requests;    /* finished exchanges */
     _Atomic uint64_t log_dropped; /* log lines lost because the sink was stuck */
     char script[128];             /* route and script in hand; written by the worker only */

@@ -476,6 +476,8 @@ void ml_conn_close_idle(struct ml_port *port)
 
     for (; c != NULL; c = next) {
         next = c->next;
+        if (c->state == CONN_WRITE && port->in->draining)
+            ml_exchange_leave(c->turn->ex);
         if (c->state != CONN_HEAD)
             continue;
         if (port->closing)

@@ -141,7 +141,7 @@ static enum ml_err body_read(struct ml_conn *c)
     size_t max, before;
     enum ml_err err;
 
-    if (p == NULL || t->body.framing != ML_BODY_LENGTH)
+    if (p == NULL || t->body.framing == ML_BODY_CHUNKED)
         return conn_read(c, &c->in, CONN_READ);
     if (ml_pipe_splices(p)) {
         err = body_splice(c, p);
@@ -151,6 +151,8 @@ static enum ml_err body_read(struct ml_conn *c)
     }
     before = ml_buf_len(&p->buf);
     max = ML_PIPE_CAP - before < CONN_READ ? CONN_READ : ML_PIPE_CAP - before;
+    if (t->body.framing == ML_BODY_CLOSE) /* a tunnel: messages are small, and come one by one */
+        max = CONN_READ;
     if (t->body.left < max)
         max = (size_t)t->body.left;
     if (max > CONN_READ && c->readable)
@@ -271,5 +273,7 @@ void ml_conn_body_tunnel(struct ml_conn *c)
     }
     t->ex->req.body->on_room = conn_turn_wake;
     t->ex->req.body->room_ctx = t;
-    t->body = (struct turn_body){.framing = ML_BODY_CLOSE};
+    t->body = (struct turn_body){.framing = ML_BODY_CLOSE, .left = UINT64_MAX};
+    if (c->port->in->draining)
+        ml_exchange_leave(t->ex);
 }

@@ -380,6 +380,8 @@ static enum ml_err write_some(struct ml_conn *c, struct ml_buf *body)
         t->ex->notes.bytes_out += took;
         if (a->framing == ML_BODY_LENGTH && err == ML_OK)
             ml_pipe_offer(t->ex->res.body, c->stream, t->ex->res.length, a->left);
+        if (t->ex->res.status == 101 && ml_buf_len(body) == 0)
+            ml_buf_release(body); /* a tunnel is silent for most of the time */
         ml_pipe_took(t->ex->res.body, took);
     }
     return err;

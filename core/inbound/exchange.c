@@ -32,7 +32,15 @@ void ml_exchange_respond(struct ml_exchange *ex)
 {
     assert(!ex->responded && ex->res.status >= 100);
     ex->responded = true;
+    if (ex->res.status == 101 && ex->res.tunnel.begin != NULL)
+        ex->res.tunnel.begin(ex->res.tunnel.ctx, ex);
     ex->wire.respond(ex->wire.ctx, ex);
+}
+
+void ml_exchange_leave(struct ml_exchange *ex)
+{
+    if (ex->responded && ex->res.status == 101 && ex->res.tunnel.leave != NULL)
+        ex->res.tunnel.leave(ex->res.tunnel.ctx);
 }
 
 void ml_exchange_reset_response(struct ml_exchange *ex)

@@ -39,6 +39,15 @@ struct ml_request {
 
 enum ml_origin { ML_FROM_NONE, ML_FROM_SCRIPT, ML_FROM_UPSTREAM, ML_FROM_CORE };
 
+/* Whoever stands behind a 101: after the head, bytes flow both ways through res.body and req.body. */
+struct ml_tunnel {
+    /* The response is on its way: makes both pipes.  NULL: they are there. */
+    void (*begin)(void *ctx, struct ml_exchange *ex);
+    /* This process ends: says so to both sides as far as the protocol has a word for it, and ends. */
+    void (*leave)(void *ctx);
+    void *ctx;
+};
+
 struct ml_response {
     int status; /* 0: there is no response yet */
     struct ml_headers headers; /* without framing and hop-by-hop fields */
@@ -48,7 +57,7 @@ struct ml_response {
     uint64_t length;
     bool no_body;              /* HEAD, 204, 304: length (if any) is only announced */
     enum ml_origin from;
-    struct ml_upstream *tunnel; /* 101: after the head, bytes flow both ways through body and req.body */
+    struct ml_tunnel tunnel;   /* with 101 */
 };
 
 /* What the log line and `why` tell; all strings live in the arena. */
@@ -102,6 +111,9 @@ struct ml_exchange *ml_exchange_new(struct ml_loop *loop, struct ml_handler *han
                                     struct ml_wire wire);
 /* The response in ex->res goes to the client.  Once. */
 void ml_exchange_respond(struct ml_exchange *ex);
+/* The process ends: called by the wire for exchanges that are tunnels by now.  No effect on others.
+ */
+void ml_exchange_leave(struct ml_exchange *ex);
 /* Answers for a reason of the table: JSON {error, message, requestId}.  When the response has begun
  * already it breaks it off, so that the client sees it as incomplete. */
 void ml_exchange_fail(struct ml_exchange *ex, enum ml_err why);

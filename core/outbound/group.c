@@ -65,6 +65,7 @@ static void defaults(struct ml_group_conf *c)
     otherwise(&c->first_byte_timeout, 60);
     otherwise(&c->read_timeout, 60);
     otherwise(&c->send_timeout, 60);
+    otherwise(&c->tunnel_idle, 3600);
     otherwise(&c->keepalive_timeout, 60);
     otherwise(&c->fail_timeout, 10);
     c->keepalive = count_or(c->keepalive, 64);

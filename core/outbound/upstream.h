@@ -49,6 +49,7 @@ struct ml_group_conf { /* times in seconds; 0: default in brackets */
     double first_byte_timeout;     /* [60] */
     double read_timeout;           /* [60] between two reads of the body */
     double send_timeout;           /* [60] between two writes of the request */
+    double tunnel_idle;            /* [3600] silence in both directions that ends a tunnel */
     double total_timeout;          /* [0: none] whole request */
     unsigned keepalive;            /* idle connections kept per server and worker [64]; ~0u: none */
     double keepalive_timeout;      /* [60] */
@@ -95,6 +96,7 @@ struct ml_forward {         /* one call; zero-initialised is fine */
     double connect_timeout; /* > 0 replaces the group's */
     bool once;              /* on a connection of its own, closed after the answer */
     bool allow_upgrade;     /* pass an Upgrade of the client (a tunnel after 101) */
+    double tunnel_idle;     /* > 0 replaces the group's */
     struct ml_str host;     /* Host to send instead of what the group says; empty: the group's */
     /* Called once: ML_OK with ex->res filled (status, headers, body pipe, from), or the reason. */
     void (*head)(void *ctx, enum ml_err err);

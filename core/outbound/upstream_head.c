@@ -1,6 +1,8 @@
 /* upstream_head.c - which fields pass, which are ours. */
 #include "outbound/upstream_head.h"
 
+#include "protocol/websocket.h"
+
 #include <stdio.h>
 
 static const struct ml_str websocket = {"websocket", 9};
@@ -57,10 +59,14 @@ static bool list_has(const struct ml_headers *h, enum ml_header_id id, struct ml
 
 /* ---- the request ---- */
 
+/* A handshake that no server may accept (RFC 6455 section 4.2.1) is passed on without Upgrade: what
+ * comes of it is an ordinary answer. */
 bool ml_upstream_head_upgrade(const struct ml_request *req)
 {
+    struct ml_str key;
+
     return ml_str_ieq(req->upgrade, websocket) && ml_str_eq(req->method, ML_STR("GET")) &&
-           req->body == NULL;
+           req->body == NULL && ml_websocket_check(&req->headers, true, &key) == ML_WEBSOCKET_ASKED;
 }
 
 /* Fields of the client that the gateway writes itself, beside Host and (as the client was asked
@@ -270,11 +276,26 @@ void ml_upstream_head_write(struct ml_buf *out, struct ml_exchange *ex,
 
 /* ---- the response ---- */
 
-bool ml_upstream_head_switched(const struct ml_http1_response *parsed)
+/* Is it the answer to this very handshake?  A server that was tricked into some 101 does not know
+ * it (RFC 6455 section 4.1). */
+static bool accepted(const struct ml_http1_response *parsed, const struct ml_request *req)
+{
+    const struct ml_field *f = ml_headers_find(&parsed->headers, ML_STR("sec-websocket-accept"));
+    char want[ML_WEBSOCKET_ACCEPT_LEN];
+    struct ml_str key;
+
+    if (f == NULL || ml_headers_next(&parsed->headers, f) != NULL ||
+        ml_websocket_check(&req->headers, true, &key) != ML_WEBSOCKET_ASKED)
+        return false;
+    ml_websocket_accept(key, want);
+    return ml_str_eq(f->value, (struct ml_str){want, sizeof want});
+}
+
+bool ml_upstream_head_switched(const struct ml_http1_response *parsed, const struct ml_request *req)
 {
     const struct ml_field *f = ml_headers_get(&parsed->headers, ML_H_UPGRADE);
 
-    return f != NULL && parsed->minor > 0 && ml_headers_next(&parsed->headers, f) == NULL &&
+    return accepted(parsed, req) && f != NULL && parsed->minor > 0 && ml_headers_next(&parsed->headers, f) == NULL &&
            ml_str_ieq(f->value, websocket) &&
            list_has(&parsed->headers, ML_H_CONNECTION, ML_STR("upgrade"));
 }

@@ -37,8 +37,11 @@ void ml_upstream_head_take(struct ml_exchange *ex, struct ml_http1_response *par
  * answered here, so a server was not asked for it. */
 void ml_upstream_head_interim(struct ml_exchange *ex, struct ml_http1_response *parsed);
 
-/* Is this 101 the answer to the upgrade that was sent (RFC 9110 section 7.8)? */
-bool ml_upstream_head_switched(const struct ml_http1_response *parsed);
+/* Is this 101 the answer to the upgrade that was sent (RFC 9110 section 7.8, RFC 6455 section 4.1)?
+ */
+bool ml_upstream_head_switched(const struct ml_http1_response *parsed,
+                               const struct ml_request *req);
+
 
 /* Seconds that the server promises to keep an idle connection ("Keep-Alive: timeout=5", as Node
  * sends it), less one for the way; 0: no promise.  Ask before ml_upstream_head_take. */

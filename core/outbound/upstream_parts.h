@@ -8,9 +8,16 @@
 #include "outbound/group.h"
 #include "outbound/upstream_body.h"
 #include "outbound/upstream_head.h"
+#include "protocol/websocket.h"
 
 enum state { PICK, RESOLVE, CONNECT, RUN, FAILED, ENDED };
 enum next { WAIT, MORE };
+
+struct ml_upstream_tunnel { /* upstream_tunnel.c */
+    struct ml_websocket_track up, down;
+    bool leaving, up_parted, down_parted; /* our Close frame was put behind the last whole frame */
+    double due_s;                         /* of the end, when leaving */
+};
 
 struct ml_upstream {
     struct ml_outbound *o;    /* borrowed */
@@ -34,6 +41,7 @@ struct ml_upstream {
     struct ml_body_out send;
     struct ml_body_in recv;
     struct ml_http1_scan scan;
+    struct ml_upstream_tunnel passing;
     double begin_s, total_due_s, head_due_s; /* 0: not set */
     double keep_s;                           /* how long the server keeps an idle connection */
     size_t head_len;                         /* bytes of the request's head in out */
@@ -84,5 +92,19 @@ void ml_upstream_connect_late(struct ml_upstream *u);
 void ml_upstream_run_begin(struct ml_upstream *u); /* the connection is there */
 void ml_upstream_run_step(struct ml_upstream *u);
 void ml_upstream_run_late(struct ml_upstream *u);
+
+/* upstream_tunnel.c: after a 101 */
+void ml_upstream_tunnel_begin(struct ml_upstream *u);
+void ml_upstream_tunnel_end(struct ml_upstream *u); /* no effect when it never began */
+/* ML_OK: nothing more goes in this direction.  Others: as ml_body_out_send. */
+enum ml_err ml_upstream_tunnel_send(struct ml_upstream *u);
+/* Bytes were put into the pipe down, and the consumer was not told yet. */
+void ml_upstream_tunnel_came(struct ml_upstream *u);
+/* One read.  ML_AGAIN: it goes on.  Others: the server ended it. */
+enum ml_err ml_upstream_tunnel_read(struct ml_upstream *u);
+/* How long it may be silent from now on. */
+double ml_upstream_tunnel_patience_s(const struct ml_upstream *u);
+/* That was too long.  True: the end.  False: both sides are being told. */
+bool ml_upstream_tunnel_late(struct ml_upstream *u);
 
 #endif

@@ -55,7 +55,8 @@ static enum next sent(struct ml_upstream *u)
 
 static enum next step_send(struct ml_upstream *u)
 {
-    enum ml_err err = ml_body_out_send(&u->send, u->link->stream, &u->out, &u->blocked);
+    enum ml_err err = u->tunnel ? ml_upstream_tunnel_send(u)
+                                : ml_body_out_send(&u->send, u->link->stream, &u->out, &u->blocked);
     bool broken = u->send.pipe != NULL && u->send.pipe->state == ML_PIPE_ABORTED;
 
     if (u->state != RUN)
@@ -64,10 +65,6 @@ static enum next step_send(struct ml_upstream *u)
         return WAIT;
     if (err == ML_OK)
         return sent(u);
-    if (err == ML_BAD_FRAMING && u->tunnel && !broken) { /* the client has said all */
-        ml_stream_shutdown(u->link->stream);
-        return sent(u);
-    }
     if (err != ML_RESET || broken) /* by the client: the server did nothing wrong */
         return ml_upstream_try_give_up(u, broken ? u->send.pipe->why : err);
     if (u->link->served > 0 && ml_upstream_try_took_nothing(u)) /* what it said is no answer */
@@ -119,23 +116,6 @@ static struct ml_pipe *new_pipe(struct ml_upstream *u)
     return p;
 }
 
-/* 101: from now on both pipes carry raw bytes. */
-static void begin_tunnel(struct ml_upstream *u)
-{
-    struct ml_pipe *up = ml_arena_zalloc(u->ex->arena, sizeof *up);
-
-    u->tunnel = true;
-    u->ex->res.tunnel = u;
-    u->ex->res.no_body = false;
-    u->ex->res.has_length = false;
-    u->ex->req.body = up;
-    up->on_data = u->wake;
-    up->data_ctx = u;
-    ml_body_out_init(&u->send, up, true, UINT64_MAX);
-    u->sent = false;
-    u->total_due_s = 0;
-}
-
 /* res is to have the answer.  bytes: head and what came with it, head_len of them the head. */
 static enum next begin_answer(struct ml_upstream *u, struct ml_http1_response *r,
                               struct ml_str bytes, size_t head_len)
@@ -153,7 +133,7 @@ static enum next begin_answer(struct ml_upstream *u, struct ml_http1_response *r
     ml_upstream_head_take(ex, r);
     ml_buf_consume(in, head_len);
     if (r->status == 101)
-        begin_tunnel(u);
+        ml_upstream_tunnel_begin(u);
     if (whole) {
         ex->res.bytes = (struct ml_str){bytes.p + head_len, (size_t)r->length};
         ml_buf_consume(in, (size_t)r->length);
@@ -177,6 +157,8 @@ static enum next tell_head(struct ml_upstream *u)
         return finish(u);
     if (err != ML_AGAIN)
         return ml_upstream_try_failed(u, err);
+    if (u->tunnel)
+        ml_upstream_tunnel_came(u);
     ml_body_in_tell(&u->recv);
     u->told = true;
     f.head(f.ctx, ML_OK);
@@ -207,7 +189,7 @@ static enum next take_head(struct ml_upstream *u, size_t head_len)
                                   &u->group->conf.limits, &r);
     if (err != ML_OK)
         return ml_upstream_try_failed(u, head_error(err));
-    if (r.status == 101 && (!u->upgrade || !ml_upstream_head_switched(&r)))
+    if (r.status == 101 && (!u->upgrade || !ml_upstream_head_switched(&r, &u->ex->req)))
         return ml_upstream_try_failed(u, ML_UP_PROTOCOL);
     if (r.status >= 200 || r.status == 101)
         return begin_answer(u, &r, copy, head_len);
@@ -258,6 +240,14 @@ static enum next step_head(struct ml_upstream *u)
     return u->answered ? tell_head(u) : WAIT;
 }
 
+static enum next step_tunnel(struct ml_upstream *u)
+{
+    if (ml_upstream_tunnel_read(u) != ML_AGAIN)
+        return finish(u); /* whoever ends a tunnel ends it for both */
+    ml_body_in_tell(&u->recv);
+    return MORE;
+}
+
 static enum next step_body(struct ml_upstream *u)
 {
     bool more = false;
@@ -266,8 +256,6 @@ static enum next step_body(struct ml_upstream *u)
     u->readable = more;
     if (err == ML_OK)
         return finish(u);
-    if (err != ML_AGAIN && u->tunnel)
-        return finish(u); /* whoever ends a tunnel ends it for both */
     ml_body_in_tell(&u->recv);
     if (err != ML_AGAIN && u->state == RUN)
         return ml_upstream_try_failed(u, err);
@@ -297,8 +285,8 @@ static void arm(struct ml_upstream *u)
     const struct ml_group_conf *c = &u->group->conf;
     double now_s = upstream_now_s(u);
 
-    if (u->tunnel) /* silence is no fault, but a half-closed tunnel must end */
-        ml_upstream_try_arm(u, u->sent ? c->read_timeout : 0);
+    if (u->tunnel)
+        ml_upstream_try_arm(u, ml_upstream_tunnel_patience_s(u));
     else if (u->blocked)
         ml_upstream_try_arm(u, c->send_timeout);
     else if (u->answered)
@@ -313,6 +301,8 @@ void ml_upstream_run_late(struct ml_upstream *u)
 {
     bool clients_turn = !u->sent && !u->lost && !u->blocked && !u->answered;
 
+    if (u->tunnel && !ml_upstream_tunnel_late(u))
+        return; /* the run that follows writes */
     if (u->tunnel)
         finish(u);
     else if (clients_turn)
@@ -340,7 +330,9 @@ static void read_some(struct ml_upstream *u)
         }
         if (u->answered && u->recv.pipe->state == ML_PIPE_ABORTED)
             return;
-        if (u->answered)
+        if (u->tunnel)
+            step_tunnel(u);
+        else if (u->answered)
             step_body(u);
         else
             step_head(u);

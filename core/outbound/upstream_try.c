@@ -75,6 +75,7 @@ static void leave_server(struct ml_upstream *u)
 
 void ml_upstream_try_end(struct ml_upstream *u)
 {
+    ml_upstream_tunnel_end(u);
     detach(u);
     leave_server(u);
     ml_timer_stop(&u->timer);

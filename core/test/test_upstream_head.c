@@ -309,6 +309,8 @@ TEST(only_a_websocket_may_be_asked_for)
     struct ml_pipe pipe = {0};
 
     begin("GET", "/");
+    add("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+    add("Sec-WebSocket-Version", "13");
     ex->req.upgrade = ML_STR("WebSocket");
     CHECK(ml_upstream_head_upgrade(&ex->req));
     ex->req.upgrade = ML_STR("h2c");
