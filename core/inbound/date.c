@@ -2,6 +2,7 @@
 #include "inbound/date.h"
 
 #include "base/clock.h"
+#include "protocol/http_date.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -12,18 +13,13 @@ static struct {
     char http[64], rfc3339[64];
 } now = {.second = INT64_MIN};
 
-/* By tables, for strftime would ask the locale. */
 static void format(int64_t second)
 {
-    static const char day[] = "SunMonTueWedThuFriSat";
-    static const char month[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     time_t t = (time_t)second;
     struct tm tm;
 
     gmtime_r(&t, &tm);
-    snprintf(now.http, sizeof now.http, "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT",
-             day + 3 * tm.tm_wday, tm.tm_mday, month + 3 * tm.tm_mon, tm.tm_year + 1900, tm.tm_hour,
-             tm.tm_min, tm.tm_sec);
+    ml_http_date_write(second, now.http);
     snprintf(now.rfc3339, sizeof now.rfc3339, "%04d-%02d-%02dT%02d:%02d:%02d.000Z",
              tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
     now.second = second;
