@@ -13,9 +13,9 @@
 
 #include "inbound/access_log.h"
 #include "inbound/conn_parts.h"
+#include "inbound/h2.h"
 
 #include <assert.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 
 /* RFC 9112 section 9.6: after our last byte, reads until the client has seen it. */
@@ -55,7 +55,7 @@ static void conn_end(struct ml_conn *c)
     ml_buf_release(&c->in);
     ml_stream_close(&c->stream);
     ml_loop_bury(port->in->loop, free, c);
-    if (port->conns == NULL && port->empty != NULL)
+    if (port->conns == NULL && port->h2s == NULL && port->empty != NULL)
         port->empty(port);
 }
 
@@ -315,21 +315,11 @@ static void set_timer(struct ml_conn *c)
  * something is sent, which a client that is gone answers with a reset.  While the answer is being
  * made that something is an interim response, which every HTTP/1.1 client must be able to ignore
  * (RFC 9110 section 15.2).  HTTP/1.0 clients know none; they are believed to wait. */
-static bool client_reset(const struct ml_conn *c)
-{
-    struct tcp_info info;
-    socklen_t len = sizeof info;
-    int fd = ml_stream_splice_fd(c->stream);
-
-    return fd >= 0 && getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
-           info.tcpi_state == TCP_CLOSE;
-}
-
 static void probe(struct ml_conn *c)
 {
     struct turn *t = c->turn;
 
-    if (client_reset(c)) {
+    if (ml_stream_is_reset(c->stream)) {
         drop(c, ML_RESET);
         return;
     }
@@ -416,6 +406,9 @@ static void run(struct ml_conn *c)
         v = step(c);
         if (v == GONE) {
             drop(c, (enum ml_err)c->why);
+        } else if (v == HTTP2) {
+            ml_h2_new(c->port, &c->stream, &c->peer, &c->in);
+            conn_end(c);
         } else if (v == ANSWERED) {
             answered(c);
             c->yielded = c->state == CONN_HEAD && c->requests - first >= TURNS_PER_RUN;

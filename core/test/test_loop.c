@@ -73,6 +73,25 @@ TEST(undeferred_work_does_not_run_wherever_it_stood)
     }
 }
 
+TEST(work_for_the_next_turn_waits_for_it_and_can_be_taken_back)
+{
+    struct ml_deferred a = deferred("a"), b = deferred("b"), c = deferred("c");
+
+    setup();
+    ml_loop_defer_later(loop, &a);
+    ml_loop_defer_later(loop, &b);
+    ml_loop_defer_later(loop, &a);
+    ml_loop_undefer(loop, &b);
+    ml_loop_turn(loop); /* does not wait */
+    CHECK(strcmp(trail, "a") == 0);
+    ml_loop_defer_later(loop, &c);
+    ml_loop_undefer(loop, &c);
+    ml_loop_defer(loop, &b);
+    ml_loop_turn(loop);
+    CHECK(strcmp(trail, "ab") == 0);
+    teardown();
+}
+
 static struct ml_deferred later = {.fire = note_ctx, .ctx = "d"};
 
 static void bury_again(void *ctx)

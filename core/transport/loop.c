@@ -22,6 +22,7 @@ struct ml_loop {
     struct ev_loop *ev; /* owned */
     double now_s;       /* 0: to be read from the clock when somebody asks */
     struct ml_deferred *first, **last;
+    struct ml_deferred *later; /* joins the queue when the next turn begins */
     struct grave *graves; /* owned */
     unsigned grave_count, grave_cap;
     bool stopped;
@@ -69,6 +70,19 @@ static void run_deferred(struct ml_loop *loop)
     }
 }
 
+/* What was left for this turn goes into its queue. */
+static void take_later(struct ml_loop *loop)
+{
+    struct ml_deferred *d = loop->later, *next;
+
+    loop->later = NULL;
+    for (; d != NULL; d = next) {
+        next = d->next;
+        d->queued = false;
+        ml_loop_defer(loop, d);
+    }
+}
+
 /* In the order of burial.  A release may bury more; those are released too. */
 static void run_releases(struct ml_loop *loop)
 {
@@ -86,6 +100,7 @@ void ml_loop_free(struct ml_loop **loop)
 
     if (l == NULL)
         return;
+    take_later(l);
     run_deferred(l);
     run_releases(l);
     ev_loop_destroy(l->ev);
@@ -100,6 +115,7 @@ void ml_loop_free(struct ml_loop **loop)
 void ml_loop_turn(struct ml_loop *loop)
 {
     loop->now_s = 0;
+    take_later(loop);
     ev_run(loop->ev, loop->first != NULL || loop->simulation != NULL ? EVRUN_NOWAIT : EVRUN_ONCE);
     run_deferred(loop);
     if (loop->first == NULL)
@@ -142,17 +158,34 @@ void ml_loop_defer(struct ml_loop *loop, struct ml_deferred *d)
     loop->last = &d->next;
 }
 
-void ml_loop_undefer(struct ml_loop *loop, struct ml_deferred *d)
+void ml_loop_defer_later(struct ml_loop *loop, struct ml_deferred *d)
 {
-    struct ml_deferred **at = &loop->first;
-
-    if (!d->queued)
+    if (d->queued)
         return;
-    while (*at != d)
+    d->queued = true;
+    d->next = loop->later;
+    loop->later = d;
+}
+
+/* Takes d out of the list that begins at *at; false: it is not there. */
+static bool unlink_deferred(struct ml_loop *loop, struct ml_deferred **at, struct ml_deferred *d)
+{
+    while (*at != NULL && *at != d)
         at = &(*at)->next;
+    if (*at == NULL)
+        return false;
     *at = d->next;
     if (loop->last == &d->next)
         loop->last = at;
+    return true;
+}
+
+void ml_loop_undefer(struct ml_loop *loop, struct ml_deferred *d)
+{
+    if (!d->queued)
+        return;
+    if (!unlink_deferred(loop, &loop->first, d))
+        (void)unlink_deferred(loop, &loop->later, d);
     d->queued = false;
 }
 
@@ -288,9 +321,9 @@ bool ml_loop_step(struct ml_loop *loop)
 {
     struct simulation *sim = loop->simulation;
 
-    sim->busy = loop->first != NULL;
+    sim->busy = loop->first != NULL || loop->later != NULL;
     ml_loop_turn(loop);
-    return sim->busy || loop->first != NULL;
+    return sim->busy || loop->first != NULL || loop->later != NULL;
 }
 
 /* The one that is due first.  Timers that were stopped

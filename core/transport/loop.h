@@ -54,6 +54,9 @@ struct ml_deferred {
     void *ctx;
 };
 void ml_loop_defer(struct ml_loop *loop, struct ml_deferred *d);
+/* The same in the next turn, which looks at the sockets first and does not wait.  Whoever buries
+ * the object of d before then must undefer d. */
+void ml_loop_defer_later(struct ml_loop *loop, struct ml_deferred *d);
 void ml_loop_undefer(struct ml_loop *loop, struct ml_deferred *d);
 
 /* Calls release(p) at the end of this turn, after all callbacks and deferred work. */

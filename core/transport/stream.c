@@ -5,8 +5,11 @@
  *
  * The read watcher stays on while the stream is open, the write watcher only from a write that the
  * kernel did not take whole until its event.  One call here is one system call: a short read or
- * write already says that the kernel has no more, so nothing is tried until EAGAIN. */
-#include "transport/stream.h"
+ * write already says that the kernel has no more, so nothing is tried until EAGAIN.
+ *
+ * With TLS (stream_tls.c) the watchers serve two masters: the owner, who wants to read or write
+ * bytes, and the protocol, which may have to read before it can write and the other way round. */
+#include "transport/stream_parts.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -17,15 +20,6 @@
 
 enum { FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL, ROOM_MIN = 2048 };
 
-struct ml_stream { /* small, for there is one for each idle connection */
-    ev_io rd, wr;  /* rd.fd is the socket */
-    struct ml_loop *loop;
-    ml_stream_ready *ready;
-    void *ctx;
-    bool connecting;
-    bool hard_half; /* ML_HARD: the last write was cut short */
-};
-
 static void on_read(struct ev_loop *ev, ev_io *w, int events)
 {
     struct ml_stream *s = w->data;
@@ -33,7 +27,10 @@ static void on_read(struct ev_loop *ev, ev_io *w, int events)
     (void)ev;
     (void)events;
     assert(s->ready != NULL);
-    s->ready(s->ctx, ML_STREAM_READ);
+    if (s->tls != NULL)
+        stream_tls_readable(s);
+    else
+        s->ready(s->ctx, ML_STREAM_READ);
 }
 
 static void on_write(struct ev_loop *ev, ev_io *w, int events)
@@ -43,7 +40,10 @@ static void on_write(struct ev_loop *ev, ev_io *w, int events)
     (void)events;
     ev_io_stop(ev, w); /* when the owner waits again at once, libev makes no system call */
     assert(s->ready != NULL);
-    s->ready(s->ctx, ML_STREAM_WRITE);
+    if (s->tls != NULL)
+        stream_tls_writable(s);
+    else
+        s->ready(s->ctx, ML_STREAM_WRITE);
 }
 
 static struct ml_stream *stream_alloc(struct ml_loop *loop, int fd)
@@ -145,6 +145,8 @@ enum ml_err ml_stream_read(struct ml_stream *s, struct ml_buf *in, size_t max, b
 
     assert(max > 0);
     char *to = read_room(in, &len);
+    if (s->tls != NULL)
+        return stream_tls_read(s, in, to, len, more);
     do
         n = recv(s->rd.fd, to, len, FLAGS);
     while (n < 0 && errno == EINTR);
@@ -189,6 +191,8 @@ enum ml_err ml_stream_write(struct ml_stream *s, struct ml_buf *out)
     size_t len = ml_buf_len(out);
     ssize_t n;
 
+    if (s->tls != NULL)
+        return stream_tls_write(s, out, NULL);
     if (len == 0)
         return ML_OK;
     do
@@ -217,6 +221,8 @@ enum ml_err ml_stream_write2(struct ml_stream *s, struct ml_buf *out, struct ml_
 {
     size_t out_len = ml_buf_len(out), body_len = ml_buf_len(body);
 
+    if (s->tls != NULL)
+        return stream_tls_write(s, out, body);
     if (body_len == 0)
         return ml_stream_write(s, out);
     if (out_len == 0)
@@ -236,7 +242,9 @@ void ml_stream_want_read(struct ml_stream *s, bool on)
 {
     if (s->connecting) /* reading begins with the connection */
         return;
-    if (on)
+    if (s->tls != NULL)
+        stream_tls_want_read(s, on);
+    else if (on)
         ev_io_start(ml_loop_ev(s->loop), &s->rd);
     else
         ev_io_stop(ml_loop_ev(s->loop), &s->rd);
@@ -244,12 +252,23 @@ void ml_stream_want_read(struct ml_stream *s, bool on)
 
 void ml_stream_want_write(struct ml_stream *s)
 {
+    if (s->tls != NULL)
+        s->tls->wants_write = true;
     ev_io_start(ml_loop_ev(s->loop), &s->wr);
 }
 
 int ml_stream_splice_fd(const struct ml_stream *s)
 {
-    return s->rd.fd;
+    return s->tls != NULL ? -1 : s->rd.fd;
+}
+
+bool ml_stream_is_reset(const struct ml_stream *s)
+{
+    struct tcp_info info;
+    socklen_t len = sizeof info;
+
+    return getsockopt(s->rd.fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
+           info.tcpi_state == TCP_CLOSE;
 }
 
 bool ml_stream_peer(const struct ml_stream *s, struct ml_addr *out)
@@ -266,6 +285,8 @@ bool ml_stream_peer(const struct ml_stream *s, struct ml_addr *out)
 
 void ml_stream_shutdown(struct ml_stream *s)
 {
+    if (s->tls != NULL)
+        ml_tls_link_bye(s->tls->link);
     (void)shutdown(s->rd.fd, SHUT_WR); /* fails when the peer is gone already */
 }
 
@@ -274,6 +295,7 @@ void ml_stream_poison(struct ml_stream *s)
     struct linger now = {.l_onoff = 1, .l_linger = 0};
 
     (void)setsockopt(s->rd.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    s->poisoned = true;
 }
 
 void ml_stream_close(struct ml_stream **stream)
@@ -285,6 +307,7 @@ void ml_stream_close(struct ml_stream **stream)
     *stream = NULL;
     ev_io_stop(ml_loop_ev(s->loop), &s->rd); /* pending events go too */
     ev_io_stop(ml_loop_ev(s->loop), &s->wr);
+    stream_tls_end(s);
     close(s->rd.fd);
     s->ready = NULL;
     ml_loop_bury(s->loop, free, s);
