@@ -39,6 +39,7 @@
     X(UP_PROTOCOL, "upstream_protocol", 502, "the upstream's answer is malformed")                 \
     X(UP_TOO_LARGE, "upstream_too_large", 502, "the upstream's header section is too large")       \
     X(UP_NO_SERVER, "upstream_no_server", 503, "the upstream has no server")                       \
+    X(FILE_CHANGED, "file_changed", 500, "the file changed while it was sent")                     \
     X(LIMIT, "limit", 0, "a limit was reached")
 
 enum ml_err {

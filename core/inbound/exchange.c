@@ -8,6 +8,7 @@
 #include "inbound/exchange.h"
 
 #include "base/json.h"
+#include "inbound/file_body.h"
 
 #include <assert.h>
 
@@ -105,6 +106,7 @@ static void release(void *p)
     struct ml_exchange *ex = p;
     struct ml_arena *arena = ex->arena;
 
+    ml_file_bodies_end(ex);
     if (ex->req.body != NULL)
         ml_pipe_free(ex->req.body);
     if (ex->res.body != NULL)

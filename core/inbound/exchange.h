@@ -104,6 +104,7 @@ struct ml_exchange {
     struct ml_headers kept; /* fields that answers of the core itself get too; scripts set them */
     bool body_limited;      /* a policy wants less than the listener allows: */
     uint64_t body_max;      /* bytes of the request's body, counted by the wire as they come */
+    struct ml_file_body *files; /* bodies that are read from files: inbound/file_body.h */
     void *server_conf; /* struct ml_listener_conf of inbound/listener.h */
 };
 

@@ -6,6 +6,8 @@
 #include "inbound/pipe.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <sys/sendfile.h>
 
 static void tell_consumer(struct ml_pipe *p)
 {
@@ -74,7 +76,9 @@ void ml_pipe_took(struct ml_pipe *p, size_t len)
 
 void ml_pipe_offer(struct ml_pipe *p, struct ml_stream *to, uint64_t length, uint64_t left)
 {
-    if (length < ML_PIPE_SPLICE_MIN || left < ML_PIPE_CAP || p->splice_off)
+    if (p->splice_off || left == 0)
+        return;
+    if (!p->from_file && (length < ML_PIPE_SPLICE_MIN || left < ML_PIPE_CAP))
         return;
     if (p->state == ML_PIPE_OPEN && ml_buf_len(&p->buf) == 0 && ml_stream_splice_fd(to) >= 0)
         p->splice_to = to;
@@ -142,4 +146,63 @@ enum ml_err ml_pipe_splice(struct ml_pipe *p, struct ml_stream *from, uint64_t *
     if (given > 0 || want_write || p->splice_broken)
         tell_consumer(p);
     return err == ML_CANCELLED ? ML_AGAIN : err; /* the consumer will say so itself */
+}
+
+/* ---- sendfile ---- */
+
+static ssize_t send_some(int to, int fd, uint64_t *offset, uint64_t left)
+{
+    off_t at = (off_t)*offset;
+    size_t len = left < ML_PIPE_SENDFILE_MAX ? (size_t)left : ML_PIPE_SENDFILE_MAX;
+    ssize_t n;
+
+#ifdef ML_HARD
+    len = len < 4093 ? len : 4093;
+#endif
+    do
+        n = sendfile(to, fd, &at, len);
+    while (n < 0 && errno == EINTR);
+    if (n > 0)
+        *offset += (uint64_t)n;
+    return n;
+}
+
+/* More would go, but not now: the stream says when, which is at once when only others wait. */
+static enum ml_err send_later(struct ml_pipe *p)
+{
+    p->splice_blocked = true;
+    ml_stream_want_write(p->splice_to);
+    tell_consumer(p);
+    return ML_AGAIN;
+}
+
+enum ml_err ml_pipe_sendfile(struct ml_pipe *p, int fd, uint64_t *offset, uint64_t *left)
+{
+    ssize_t n;
+
+    assert(ml_pipe_splices(p) && p->state == ML_PIPE_OPEN && *left > 0);
+    n = send_some(ml_stream_splice_fd(p->splice_to), fd, offset, *left);
+    if (n > 0) {
+        p->splice_given += (uint64_t)n;
+        p->passed += (uint64_t)n;
+        *left -= (uint64_t)n;
+        if (*left > 0)
+            return send_later(p);
+        tell_consumer(p);
+        return ML_OK;
+    }
+    if (n == 0)
+        return ML_EOF;
+    if (errno == EAGAIN)
+        return send_later(p);
+    if (errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP || errno == EOVERFLOW) {
+        p->splice_off = true;
+        p->splice_to = NULL;
+        return ML_LIMIT;
+    }
+    if (errno == EIO)
+        return ML_EOF;
+    p->splice_broken = true; /* the consumer will say so itself */
+    tell_consumer(p);
+    return ML_AGAIN;
 }

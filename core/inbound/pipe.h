@@ -15,7 +15,8 @@
 
 enum {
     ML_PIPE_CAP = 65536,          /* bytes in flight before the producer must wait */
-    ML_PIPE_SPLICE_MIN = 256 << 10 /* length of a body from which splice pays */
+    ML_PIPE_SPLICE_MIN = 256 << 10, /* length of a body from which splice pays */
+    ML_PIPE_SENDFILE_MAX = 1 << 20
 };
 
 enum ml_pipe_state { ML_PIPE_OPEN, ML_PIPE_EOF, ML_PIPE_ABORTED };
@@ -36,6 +37,7 @@ struct ml_pipe {
     uint64_t splice_given;              /* bytes the consumer has not asked about yet */
     bool splice_blocked, splice_broken; /* the consumer's stream takes no more; it failed */
     bool splice_off;                    /* the kernel gave no pipe */
+    bool from_file;                     /* the producer has a file: ml_pipe_sendfile */
 };
 
 void ml_pipe_free(struct ml_pipe *p); /* releases the buffers, not the struct */
@@ -78,5 +80,9 @@ bool ml_pipe_pending(const struct ml_pipe *p);
  * ML_EOF, ML_RESET: the producer's stream ended.  ML_LIMIT: the kernel has no pipe to give; the
  * offer is withdrawn. */
 enum ml_err ml_pipe_splice(struct ml_pipe *p, struct ml_stream *from, uint64_t *left);
+/* Producer: likewise from an open file, at *offset, which moves on; at most 1 MiB, so that others
+ * have their turn.  ML_OK: *left is 0.  ML_AGAIN: on_room will say when to go on.  ML_EOF: the file
+ * ends before.  ML_LIMIT: it can not be sent like this; the offer is withdrawn. */
+enum ml_err ml_pipe_sendfile(struct ml_pipe *p, int fd, uint64_t *offset, uint64_t *left);
 
 #endif

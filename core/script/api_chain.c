@@ -19,9 +19,7 @@ static struct ml_exchange *running_exchange(lua_State *L, struct ml_task **task)
     return ml_task_exchange(*task);
 }
 
-/* A middleware calls next() for a second time: whatever the first call left must not be mistaken
- * for what this one gives. */
-static void drop_response(lua_State *L, struct ml_exchange *ex)
+void ml_response_drop(lua_State *L, struct ml_exchange *ex)
 {
     if (ex->res.status == 0 || ex->responded)
         return;
@@ -36,7 +34,9 @@ static int again(lua_State *L)
     struct ml_task *task;
     struct ml_exchange *ex = running_exchange(L, &task);
 
-    drop_response(L, ex);
+    /* a middleware calls next() for a second time: whatever the first call left must not be
+     * mistaken for what this one gives */
+    ml_response_drop(L, ex);
     lua_rawgeti(L, LUA_REGISTRYINDEX, ml_task_ref(task, ML_SLOT_REQUEST));
     return 1;
 }

@@ -20,6 +20,7 @@ struct ml_bridge { /* one per VM, a userdata of it */
     int free_metatable; /* of responses that own their memory */
     size_t free_used;   /* bytes of these; Lua's collector does not see them */
     int headers_metatable, dict_metatable, fields_metatable, networks_metatable;
+    int static_metatable; /* api_static.c */
     int json_encode, json_decode; /* functions: registry indexes */
     struct ml_timers *timers;     /* api_timer.c */
     struct ml_clients *clients;   /* api_http.c */
@@ -166,6 +167,8 @@ int ml_response_push(lua_State *L, struct ml_bridge *b, struct ml_exchange *ex);
 /* ex->res is about to be replaced: the handle of the old one is over.  Raises when a branch of the
  * script still reads its body. */
 void ml_response_forget(lua_State *L, struct ml_exchange *ex);
+/* api_chain.c: ex->res and what still works at it are dropped, unless it was sent.  May raise. */
+void ml_response_drop(lua_State *L, struct ml_exchange *ex);
 /* api_response.c: makes the response at index that of the exchange, leaves its handle on top;
  * raises */
 void ml_response_adopt(lua_State *L, struct ml_bridge *b, int index, struct ml_exchange *ex);
@@ -191,6 +194,7 @@ void ml_api_detach_stop(struct ml_bridge *b);
 void ml_api_encode_open(lua_State *L, struct ml_bridge *b);
 void ml_api_fields_open(lua_State *L, struct ml_bridge *b);
 void ml_api_networks_open(lua_State *L, struct ml_bridge *b);
+void ml_api_static_open(lua_State *L, struct ml_bridge *b);
 void ml_api_http_close(struct ml_bridge *b);
 void ml_api_redis_open(lua_State *L, struct ml_bridge *b);
 void ml_api_ratelimit_open(lua_State *L, struct ml_bridge *b);

@@ -8,6 +8,7 @@ local env = require "moonlatch.env"
 local jwt = require "moonlatch.jwt"
 local ratelimit = require "moonlatch.ratelimit"
 local sandbox = require "moonlatch.sandbox"
+local static = require "moonlatch.static"
 local where = require "moonlatch.where"
 
 local M = {}
@@ -90,6 +91,7 @@ local function declarations(gw, loader, routes, upstreams)
     return core.secret(name)
   end)
   declare("redis", core.redis)
+  declare("static", static.handler)
   declare("ratelimit", ratelimit.new())
   declare("use", function(list) routes:use(list) end)
   declare("group", function(...) routes:group(...) end)
