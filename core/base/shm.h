@@ -20,6 +20,7 @@ struct ml_shm_worker {                     /* one cache line and more per worker
     _Atomic uint32_t connections; /* open client connections */
     _Atomic uint32_t websockets;  /* open WebSockets: tunnels, and those that end in a script */
     _Atomic uint64_t requests;    /* finished exchanges */
+    _Atomic uint64_t h2_calmed;   /* connections of HTTP/2 that were closed for what they did */
     _Atomic uint64_t log_dropped; /* log lines lost because the sink was stuck */
     char script[128];             /* route and script in hand; written by the worker only */
 };
@@ -48,7 +49,7 @@ struct ml_shm_server {                 /* what all workers know of one upstream 
     _Atomic uint32_t check_result; /* of the last check: 0 or as last_error */
     _Atomic uint32_t flags;        /* ML_SHM_SERVER_* */
     _Atomic uint64_t unlisted_ms;  /* monotonic; when it left the lists; 0: it is in one */
-    char name[96];                 /* "group address" for status */
+    char name[224];                 /* "group address" for status */
 };
 enum { ML_SHM_SERVER_BACKUP = 1, ML_SHM_SERVER_CHECKED = 2 };
 

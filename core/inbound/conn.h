@@ -8,12 +8,14 @@
 #include "inbound/address.h"
 
 struct ml_conn;
+struct ml_h2; /* inbound/h2.h */
 
 /* What a listener is for its connections. */
 struct ml_port {
     struct ml_inbound *in;
     const struct ml_listener_conf *conf; /* for requests that begin now */
     struct ml_conn *conns;               /* the open ones */
+    struct ml_h2 *h2s;                   /* and those that speak HTTP/2 */
     bool closing;                        /* after the answer in hand a connection closes */
     void (*empty)(struct ml_port *p);    /* the last connection ended; may be NULL */
 };

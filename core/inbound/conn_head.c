@@ -4,6 +4,7 @@
  * wrong with it is answered without a handler, and nothing of it reaches one. */
 #include "inbound/conn_parts.h"
 #include "inbound/intake.h"
+#include "protocol/http2.h"
 
 #include <assert.h>
 
@@ -216,12 +217,24 @@ static enum verdict read_more(struct ml_conn *c)
     }
 }
 
+/* Does the connection begin with the preface of HTTP/2?  ML_VERSION: no. */
+static enum ml_err find_preface(const struct ml_conn *c)
+{
+    bool first = c->requests == 0 && c->blank_lines == 0 && c->scan.seen == 0;
+
+    return first && c->port->conf->http2 ? ml_http2_preface(ml_buf_str(&c->in)) : ML_VERSION;
+}
+
 enum verdict ml_conn_head_step(struct ml_conn *c, void (*wake)(void *))
 {
     size_t head_len = 0;
     enum ml_err err = ML_AGAIN;
 
     if (ml_buf_len(&c->in) > 0)
+        err = find_preface(c);
+    if (err == ML_OK)
+        return HTTP2;
+    if (err == ML_VERSION)
         err = find_head(c, &head_len);
     if (err == ML_AGAIN)
         return read_more(c);

@@ -21,7 +21,8 @@ enum verdict {          /* of a step */
                WAIT,    /* an event must come first */
                MORE,    /* go on */
                GONE,    /* the client is gone or must go, for c->why */
-               ANSWERED /* the answer was written whole */
+               ANSWERED, /* the answer was written whole */
+               HTTP2 /* the client speaks that: somebody else takes over */
 };
 
 struct turn_body {           /* of the request */

@@ -7,6 +7,7 @@
 
 #include "base/log_event.h"
 #include "inbound/conn.h"
+#include "inbound/h2.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -39,6 +40,8 @@ void ml_listener_defaults(struct ml_listener_conf *conf)
         .send_timeout = 30,
         .body_rate_min = 50,
         .connections_max = 16384,
+        .http2 = true,
+        .http2_streams = 100,
     };
 }
 
@@ -198,8 +201,9 @@ void ml_listener_free(struct ml_listener **lp)
     ml_listener_stop(l);
     l->port.closing = true;
     ml_conn_close_idle(&l->port);
+    ml_h2_leave_all(&l->port);
     l->freed = true;
-    if (l->port.conns == NULL)
+    if (l->port.conns == NULL && l->port.h2s == NULL)
         listener_bury(l);
 }
 
@@ -213,6 +217,7 @@ void ml_inbound_drain(struct ml_inbound *in)
     for (struct ml_listener *l = in->listeners; l != NULL; l = next) {
         next = l->next;
         ml_conn_close_idle(&l->port);
+        ml_h2_leave_all(&l->port);
     }
 }
 
@@ -222,6 +227,7 @@ void ml_inbound_abort(struct ml_inbound *in)
 
     for (struct ml_listener *l = in->listeners; l != NULL; l = next) {
         next = l->next;
+        ml_h2_close_all(&l->port);
         ml_conn_close_all(&l->port);
     }
 }

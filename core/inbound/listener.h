@@ -27,6 +27,8 @@ struct ml_listener_conf { /* all times in seconds */
     unsigned trusted_count;
     struct ml_url_policy url;
     struct ml_headers always; /* fields of answers to what never gets to a handler */
+    bool http2;               /* clients may speak it; default true */
+    uint32_t http2_streams;   /* requests at once of one connection; 100 */
     bool trailers_pass;       /* forward safe trailers both ways; default false: they are dropped */
 };
 /* Fills in the defaults. */

@@ -91,6 +91,9 @@ struct ml_buf;
 enum ml_err ml_http1_dechunk(struct ml_http1_chunks *c, struct ml_str in, size_t *used,
                              struct ml_str *data, struct ml_buf *trailers);
 
+/* May a field of that name be a trailer (RFC 9110 section 6.5.1)?  Dechunking keeps no others. */
+bool ml_http1_may_trail(struct ml_str name);
+
 /* ---- pieces for writers ---- */
 
 const char *ml_http1_reason(int status); /* "Not Found"; "" when unregistered */

@@ -149,7 +149,7 @@ static struct ml_str take_data(struct ml_http1_chunks *c, struct ml_str in)
 
 /* RFC 9110 section 6.5.1: not what frames, routes, authenticates or describes the message.  All
  * fields that the gateway knows are of that kind, and names with '_' are dropped as everywhere. */
-static bool may_trail(struct ml_str name)
+bool ml_http1_may_trail(struct ml_str name)
 {
     static const char *const no[] = {"accept-ranges", "age",     "cache-control", "content-",
                                      "etag",          "expires", "if-",           "location",
@@ -189,7 +189,7 @@ static void keep_safe(struct ml_buf *trailers)
         const char *colon = memchr(p, ':', (size_t)(eol - p));
         struct ml_str name = {p, (size_t)(colon - p)};
 
-        if (may_trail(name)) {
+        if (ml_http1_may_trail(name)) {
             ml_buf_append(&kept, name);
             ml_buf_append(&kept, ML_STR(": "));
             ml_buf_append(&kept, trimmed(colon + 1, eol));
