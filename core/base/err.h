@@ -24,6 +24,7 @@
     X(BODY_TOO_LARGE, "body_too_large", 413, "the request body is larger than allowed")            \
     X(URI_TOO_LONG, "uri_too_long", 414, "the request line is longer than allowed")                \
     X(EXPECTATION, "expectation_failed", 417, "the expectation cannot be met")                     \
+    X(MISDIRECTED, "misdirected_request", 421, "the connection is not for this host")              \
     X(HEADERS_TOO_LARGE, "headers_too_large", 431, "the header section is larger than allowed")    \
     X(SCRIPT_ERROR, "script_error", 500, "the gateway could not handle the request")               \
     X(SCRIPT_BUDGET, "script_budget", 500, "the gateway could not handle the request")             \
@@ -34,6 +35,7 @@
     X(UP_RESOLVE, "upstream_unresolved", 503, "the upstream's name cannot be resolved")            \
     X(UP_CONNECT, "upstream_refused", 503, "the upstream cannot be reached")                       \
     X(UP_CONNECT_TIMEOUT, "upstream_connect_timeout", 504, "the upstream did not accept in time")  \
+    X(UP_TLS, "upstream_tls", 502, "no trusted TLS connection to the upstream")                    \
     X(UP_TIMEOUT, "upstream_timeout", 504, "the upstream did not answer in time")                  \
     X(UP_CLOSED, "upstream_closed", 502, "the upstream closed the connection too early")           \
     X(UP_PROTOCOL, "upstream_protocol", 502, "the upstream's answer is malformed")                 \

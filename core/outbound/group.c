@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log_event.h"
 #include "outbound/check.h"
+#include "outbound/client_tls.h"
 #include "outbound/lists.h"
 
 #include <assert.h>
@@ -232,6 +233,17 @@ static void enter(struct ml_group *g)
     g->o->groups = g;
 }
 
+/* The settings were checked when the site was loaded. */
+static struct ml_client_tls *tls_of(struct ml_outbound *o, const struct ml_group_conf *conf)
+{
+    char error[ML_TLS_ERROR_MAX];
+    struct ml_client_tls *tls = ml_client_tls_hold(o, conf->tls, conf->tls_name, error);
+
+    if (tls == NULL)
+        abort();
+    return tls;
+}
+
 struct ml_group *ml_group_new(struct ml_outbound *o, const struct ml_group_conf *conf)
 {
     struct ml_group *g = zalloc(1, sizeof *g);
@@ -241,6 +253,9 @@ struct ml_group *ml_group_new(struct ml_outbound *o, const struct ml_group_conf 
     g->refs = 1;
     g->conf = *conf;
     g->conf.servers = NULL;
+    g->conf.tls = NULL;
+    if (conf->tls != NULL)
+        g->tls = tls_of(o, conf);
     copy_texts(g);
     copy_list(g, conf);
     defaults(&g->conf);
@@ -255,6 +270,20 @@ struct ml_group *ml_group_new(struct ml_outbound *o, const struct ml_group_conf 
     for (unsigned i = 0; r->count > 1 && i < o->worker % 64; i++)
         ml_balance_round_robin(r->candidates, r->count); /* workers begin apart */
     return g;
+}
+
+const struct ml_client_tls *ml_group_tls(struct ml_group *g)
+{
+    if (g->tls == NULL)
+        g->tls = tls_of(g->o, &g->conf);
+    return g->tls;
+}
+
+void ml_group_set_tls(struct ml_group *g, struct ml_client_tls *tls)
+{
+    ml_client_tls_ref(tls);
+    ml_client_tls_release(&g->tls);
+    g->tls = tls;
 }
 
 void ml_group_hold(struct ml_group *g)
@@ -296,5 +325,6 @@ void ml_group_release(struct ml_group **group)
     ml_group_retire(g);
     ml_roster_release(&g->roster);
     ml_sources_free(&g->sources);
+    ml_client_tls_release(&g->tls);
     ml_loop_bury(g->o->loop, group_free, g);
 }

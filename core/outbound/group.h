@@ -14,6 +14,7 @@ struct ml_group {
     struct ml_health_conf health;
     struct ml_roster *roster;   /* held: the servers as they are now; never NULL */
     struct ml_sources *sources; /* owned: where they come from */
+    struct ml_client_tls *tls;  /* held; NULL until it is needed */
     unsigned refs;              /* the generation's, and one per request */
     /* In o->groups while its generation serves: */
     struct ml_group *next, **link;
@@ -26,6 +27,10 @@ struct ml_group {
 };
 
 void ml_group_hold(struct ml_group *g);
+/* How TLS is spoken with its servers that have https URLs. */
+const struct ml_client_tls *ml_group_tls(struct ml_group *g);
+/* In the place of what its conf says; holds it. */
+void ml_group_set_tls(struct ml_group *g, struct ml_client_tls *tls);
 
 /* Other servers from now on; requests in flight go on with those they have. */
 void ml_group_set_servers(struct ml_group *g, const struct ml_server_conf *list, unsigned count);

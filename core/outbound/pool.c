@@ -27,10 +27,17 @@ static void evict(struct ml_link *link)
     link_free(link);
 }
 
+/* TLS talks to itself: tickets, new keys. */
+static bool is_small_talk(struct ml_link *link)
+{
+    return ml_stream_is_tls(link->stream) &&
+           ml_stream_read(link->stream, &link->in, 1, NULL) == ML_AGAIN;
+}
+
 /* EOF, an error, or bytes that no request asked for. */
 static void idle_ready(void *ctx, int what)
 {
-    if (what & ML_STREAM_READ)
+    if ((what & ML_STREAM_READ) && !is_small_talk(ctx))
         evict(ctx);
 }
 

@@ -1,6 +1,7 @@
 /* redis.c - the register of clients, and who waits for the map of a cluster. */
 #include "outbound/redis.h"
 
+#include "outbound/client_tls.h"
 #include "outbound/redis_call.h"
 #include "outbound/server.h"
 
@@ -59,6 +60,8 @@ static struct ml_redis *redis_new(struct ml_outbound *o, const struct ml_redis_c
         abort();
     r->o = o;
     memcpy(&r->conf, conf, sizeof r->conf);
+    if (conf->tls != NULL)
+        ml_client_tls_ref(conf->tls);
     r->waiting_end = &r->waiting;
     if (conf->cluster)
         r->cluster = ml_redis_cluster_new(o, &r->conf, on_settled, r);
@@ -103,6 +106,7 @@ void ml_redis_release(struct ml_redis **redis)
     *at = r->next;
     ml_redis_conn_free(&r->conn);
     ml_redis_cluster_free(&r->cluster);
+    ml_client_tls_release(&r->conf.tls);
     ml_loop_bury(r->o->loop, redis_free, r);
 }
 

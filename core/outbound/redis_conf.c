@@ -208,11 +208,10 @@ const char *ml_redis_conf_parse(struct ml_str url, struct ml_redis_conf *conf)
     for (size_t i = 0; i < url.len; i++)
         if (url.p[i] <= ' ' || url.p[i] >= 0x7f)
             return "the URL contains a character that a URL cannot have";
-    if (skip(&url, "rediss://") || skip(&url, "rediss+cluster://"))
-        return "rediss: TLS to Redis comes with a later release";
-    if (skip(&url, "redis://"))
+    conf->secure = url.len > 6 && memcmp(url.p, "rediss", 6) == 0;
+    if (skip(&url, "redis://") || skip(&url, "rediss://"))
         return parse_tcp(url, false, conf);
-    if (skip(&url, "redis+cluster://"))
+    if (skip(&url, "redis+cluster://") || skip(&url, "rediss+cluster://"))
         return parse_tcp(url, true, conf);
     if (skip(&url, "unix://"))
         return parse_unix(url, conf);

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/log_event.h"
+#include "outbound/client_tls.h"
 #include "outbound/redis_dial.h"
 #include "outbound/redis_hello.h"
 #include "outbound/redis_queue.h"
@@ -240,10 +241,24 @@ static void drop_cancelled(struct ml_redis_conn *c)
     c->out = kept;
 }
 
+/* The connection broke, or was never made: TLS knows why. */
+static void lost_stream(struct ml_redis_conn *c)
+{
+    const char *tls = ml_stream_tls_failure(c->stream);
+    char why[160];
+
+    if (tls == NULL) {
+        lost(c, ML_UP_CLOSED, "the connection was lost");
+        return;
+    }
+    snprintf(why, sizeof why, "TLS: %s", tls);
+    lost(c, ML_UP_CONNECT, why);
+}
+
 static void write_out(struct ml_redis_conn *c, struct ml_buf *out)
 {
     if (ml_stream_write(c->stream, out) == ML_RESET)
-        lost(c, ML_UP_CLOSED, "the connection was lost");
+        lost_stream(c);
     else if (ml_buf_len(out) == 0)
         ml_buf_release(out);
 }
@@ -355,7 +370,7 @@ static void on_readable(struct ml_redis_conn *c)
     if (err == ML_AGAIN)
         return;
     if (err != ML_OK) {
-        lost(c, ML_UP_CLOSED, "the connection was lost");
+        lost_stream(c);
         return;
     }
     c->heard_s = now_s(c);
@@ -382,6 +397,8 @@ static void on_dialled(void *ctx, enum ml_err err, struct ml_stream **stream)
     if (err == ML_OK) {
         c->stream = *stream;
         ml_stream_listen_to(c->stream, on_ready, c);
+        if (c->conf->secure)
+            ml_client_tls_start(c->conf->tls, c->stream, ml_str_of(c->place.host));
         begin_hello(c);
     } else {
         lost(c, ML_UP_CONNECT,
@@ -415,10 +432,13 @@ static void on_flush(void *ctx)
 static void on_ready(void *ctx, int what)
 {
     struct ml_redis_conn *c = ctx;
+    const struct ml_stream *stream = c->stream;
 
     if (what & ML_STREAM_READ)
         on_readable(c);
-    else if (c->state == HELLO)
+    if (!(what & ML_STREAM_WRITE) || c->stream != stream)
+        return;
+    if (c->state == HELLO)
         write_out(c, &c->hello);
     else
         on_flush(c);

@@ -62,7 +62,7 @@ static int port_of(struct ml_str s, int otherwise)
     return port >= 1 && port <= 65535 ? port : -1;
 }
 
-static const char *parse_authority(struct ml_str s, struct ml_server_url *out)
+static const char *parse_authority(struct ml_str s, int port, struct ml_server_url *out)
 {
     const char *end;
     bool literal6 = s.len > 0 && s.p[0] == '[';
@@ -76,7 +76,7 @@ static const char *parse_authority(struct ml_str s, struct ml_server_url *out)
     out->host = literal6 ? (struct ml_str){s.p + 1, len - 1} : (struct ml_str){s.p, len};
     if (literal6 ? !literal6_ok(out->host) : !host_ok(out->host))
         return "the host is missing or invalid";
-    out->port = port_of(rest_of(s, literal6 ? len + 1 : len), 80);
+    out->port = port_of(rest_of(s, literal6 ? len + 1 : len), port);
     return out->port < 0 ? "the port is not a number from 1 to 65535" : NULL;
 }
 
@@ -95,12 +95,11 @@ const char *ml_server_url_parse(struct ml_str text, struct ml_server_url *out)
             return "the path of a unix socket begins with '/'";
         return text.len > 5 + 107 ? "the path of a unix socket has at most 107 bytes" : NULL;
     }
-    if (starts(text, ML_STR("https://")))
-        return "https is not supported for upstream servers";
     out->srv = starts(text, ML_STR("srv://"));
-    if (!out->srv && !starts(text, ML_STR("http://")))
-        return "the URL begins neither with http:// nor with unix:/";
-    rest = rest_of(text, out->srv ? 6 : 7);
+    out->tls = starts(text, ML_STR("https://"));
+    if (!out->srv && !out->tls && !starts(text, ML_STR("http://")))
+        return "the URL begins neither with http:// nor with https:// or unix:/";
+    rest = rest_of(text, out->srv ? 6 : out->tls ? 8 : 7);
     slash = rest.len > 0 ? memchr(rest.p, '/', rest.len) : NULL;
     out->prefix = ML_STR_NONE;
     if (slash != NULL) {
@@ -112,7 +111,8 @@ const char *ml_server_url_parse(struct ml_str text, struct ml_server_url *out)
     out->origin = (struct ml_str){text.p, (size_t)(rest.p + rest.len - text.p)};
     if (out->srv && rest.len > 0 && memchr(rest.p, ':', rest.len) != NULL)
         return "SRV records say which port it is";
-    return rest.len == 0 ? "the host is missing or invalid" : parse_authority(rest, out);
+    return rest.len == 0 ? "the host is missing or invalid"
+                         : parse_authority(rest, out->tls ? 443 : 80, out);
 }
 
 /* ---- the register ---- */
@@ -178,6 +178,16 @@ struct ml_server *ml_server_hold(struct ml_outbound *o, struct ml_str group, str
                                  bool shared)
 {
     return ml_server_hold_as(o, group, url, ML_STR_NONE, shared);
+}
+
+/* One of several addresses behind a name shows the certificate of the name. */
+struct ml_str ml_server_tls_name(const struct ml_server *s)
+{
+    struct ml_server_url url;
+
+    if (s->given.len == 0 || parse_authority(s->given, 443, &url) != NULL)
+        return s->url.host;
+    return url.host;
 }
 
 void ml_server_list(struct ml_server *s)

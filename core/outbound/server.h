@@ -12,18 +12,20 @@
 struct ml_upstream;
 struct ml_group;
 struct ml_checks;
+struct ml_client_tls;
 
 struct ml_outbound {      /* what the servers of a worker have in common */
     struct ml_loop *loop; /* borrowed, like the next two */
     struct ml_resolver *resolver;
     struct ml_shm *shm; /* NULL: this process is alone (tests) */
     unsigned worker;
-    struct ml_server *servers; /* owned */
-    struct ml_group *groups;   /* those of the generation that serves; group.c */
-    uint64_t lists_version;    /* of what scripts set; lists.c */
-    struct ml_checks *checks;  /* owned; NULL until there is something to check; check.c */
-    struct ml_redis *redis;    /* owned by their users; redis.c */
-    struct ml_upstream *spare; /* requests that ended, for use again; upstream.c */
+    struct ml_server *servers;        /* owned */
+    struct ml_group *groups;          /* those of the generation that serves; group.c */
+    uint64_t lists_version;           /* of what scripts set; lists.c */
+    struct ml_checks *checks;         /* owned; NULL until there is something to check; check.c */
+    struct ml_client_tls *client_tls; /* owned by their users; client_tls.c */
+    struct ml_redis *redis;           /* owned by their users; redis.c */
+    struct ml_upstream *spare;        /* requests that ended, for use again; upstream.c */
     unsigned spare_count;
     uint64_t random; /* state of a xorshift generator */
 };
@@ -34,6 +36,7 @@ struct ml_server_url {       /* parts of a URL, pointing into it */
     struct ml_str prefix;    /* "" or "/a/b" */
     struct ml_str origin;    /* all before the prefix */
     int port;
+    bool tls; /* "https://" */
     bool srv; /* "srv://NAME": host is a name of SRV records, which say where the servers are */
 };
 /* NULL, or what is wrong. */
@@ -73,6 +76,8 @@ struct ml_server *ml_server_hold_as(struct ml_outbound *o, struct ml_str group, 
 void ml_server_list(struct ml_server *s);
 void ml_server_unlist(struct ml_server *s);
 void ml_server_release(struct ml_server **server);
+/* Whose certificate a server with an https URL has to show, before the group's option. */
+struct ml_str ml_server_tls_name(const struct ml_server *s);
 void ml_server_begin(struct ml_server *s); /* one more request in flight */
 void ml_server_end(struct ml_server *s);
 

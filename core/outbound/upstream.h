@@ -13,7 +13,7 @@
 enum ml_balance { ML_ROUND_ROBIN, ML_LEAST_CONN, ML_HASH, ML_P2C };
 
 struct ml_server_conf {
-    struct ml_str url;  /* "http://host:port[/prefix]", "unix:/path" or "srv://name[/prefix]" */
+    struct ml_str url;  /* "http[s]://host:port[/prefix]", "unix:/path" or "srv://name[/prefix]" */
     unsigned weight;    /* 1..65535, default 1 */
     unsigned max_conns; /* [0: no limit] requests in flight, of all workers together */
     bool backup;        /* used when no other server can be */
@@ -64,6 +64,8 @@ struct ml_group_conf { /* times in seconds; 0: default in brackets */
     bool resolve_all;              /* [false] each address of a name is a server of its own */
     double slow_start;             /* [0] so long the weight of a server grows that is up again */
     unsigned panic_threshold;      /* [0] percent: when fewer servers are up, all are used */
+    const struct ml_tls_client_conf *tls; /* to servers with https URLs; NULL: the defaults */
+    struct ml_str tls_name; /* whose certificate they show; empty: that of the URL's host */
     enum ml_send_proxy send_proxy; /* [off] connections begin with a PROXY header */
     struct ml_check_conf check;
     bool client; /* requests are the gateway's own: nothing is said of a client, and the servers'
@@ -72,6 +74,7 @@ struct ml_group_conf { /* times in seconds; 0: default in brackets */
 
 struct ml_outbound; /* per worker: pools of all servers */
 struct ml_group;
+struct ml_tls_client_conf; /* transport/tls.h */
 
 struct ml_outbound *ml_outbound_new(struct ml_loop *loop, struct ml_resolver *resolver,
                                     struct ml_shm *shm, unsigned worker);

@@ -1,4 +1,6 @@
 /* upstream_connect.c - a server, its address, a connection to it. */
+#include "base/log_event.h"
+#include "outbound/client_tls.h"
 #include "outbound/upstream_parts.h"
 
 enum { ADDRS_MAX = 8 }; /* of one name, tried for one request */
@@ -23,6 +25,13 @@ static void take_idle(struct ml_upstream *u, uint64_t peer)
 /* ---- addresses: each of a name is a server of its own, which has its turns and may be down ----
  */
 
+/* A connection is known by its address, and by what TLS was demanded of it: one that was made under
+ * other settings is none for us. */
+static uint64_t peer_of(struct ml_upstream *u, const struct ml_addr *addr)
+{
+    return u->server->url.tls ? addr->key ^ ml_group_tls(u->group)->key : addr->key;
+}
+
 static void avoid(struct ml_upstream *u, uint64_t key)
 {
     struct ml_server *s = u->server;
@@ -46,7 +55,7 @@ static unsigned choose_addr(struct ml_upstream *u, const struct ml_addr *addrs, 
     unsigned first = u->server->next_addr++;
 
     for (unsigned i = 0; count > 1 && i < count; i++)
-        if (!avoided(u, addrs[(first + i) % count].key))
+        if (!avoided(u, peer_of(u, &addrs[(first + i) % count])))
             return first + i;
     return first;
 }
@@ -60,7 +69,7 @@ static void choose_link(struct ml_upstream *u)
 
     u->addr_first = choose_addr(u, addrs, count);
     if (!u->fresh && count > 0)
-        take_idle(u, addrs[u->addr_first % count].key);
+        take_idle(u, peer_of(u, &addrs[u->addr_first % count]));
 }
 
 static double timeout_s(const struct ml_upstream *u)
@@ -121,10 +130,10 @@ static enum next connect_next(struct ml_upstream *u, const struct ml_addr *addrs
         const struct ml_addr *addr = &addrs[(u->addr_first + u->addrs_tried++) % count];
 
         if (ml_stream_connect(u->o->loop, addr, &stream) != ML_OK) {
-            avoid(u, addr->key);
+            avoid(u, peer_of(u, addr));
             continue;
         }
-        u->link = ml_pool_adopt(&u->server->pool, &stream, addr->key);
+        u->link = ml_pool_adopt(&u->server->pool, &stream, peer_of(u, addr));
         ml_stream_listen_to(u->link->stream, u->ready, u);
         ml_upstream_try_arm(u, timeout_s(u));
         u->blocked = true;
@@ -132,7 +141,8 @@ static enum next connect_next(struct ml_upstream *u, const struct ml_addr *addrs
         u->state = CONNECT;
         return WAIT;
     }
-    return ml_upstream_try_failed(u, u->why == ML_UP_CONNECT_TIMEOUT ? u->why : ML_UP_CONNECT);
+    return ml_upstream_try_failed(
+        u, u->why == ML_UP_CONNECT_TIMEOUT || u->why == ML_UP_TLS ? u->why : ML_UP_CONNECT);
 }
 
 enum next ml_upstream_connect_resolve(struct ml_upstream *u)
@@ -152,6 +162,41 @@ enum next ml_upstream_connect_resolve(struct ml_upstream *u)
     return WAIT;
 }
 
+/* The next address, if there is one. */
+static enum next give_up_address(struct ml_upstream *u)
+{
+    avoid(u, u->link->peer);
+    ml_upstream_try_drop_link(u);
+    u->state = RESOLVE;
+    return MORE;
+}
+
+static enum next tls_failed(struct ml_upstream *u)
+{
+    const char *why = ml_stream_tls_failure(u->link->stream);
+
+    ml_log_event(ML_LOG_WARN, "no TLS with an upstream server",
+                 ML_KV("upstream", u->group->conf.name), ML_KV("server", u->server->text),
+                 ML_KV("why", why != NULL ? why : "the connection was lost"));
+    u->why = ML_UP_TLS;
+    return give_up_address(u);
+}
+
+/* Of a new connection to a server with an https URL.  ML_AGAIN: it goes on. */
+static enum ml_err shake_hands(struct ml_upstream *u)
+{
+    struct ml_stream *stream = u->link->stream;
+    enum ml_err err;
+
+    if (!u->server->url.tls || u->link->served > 0)
+        return ML_OK;
+    if (!ml_stream_is_tls(stream))
+        ml_client_tls_start(ml_group_tls(u->group), stream, ml_server_tls_name(u->server));
+    err = ml_stream_handshake(stream);
+    u->blocked = err == ML_AGAIN;
+    return err;
+}
+
 enum next ml_upstream_connect_step(struct ml_upstream *u)
 {
     enum ml_err err = u->link->served > 0 ? ML_OK : ml_stream_connected(u->link->stream);
@@ -162,12 +207,11 @@ enum next ml_upstream_connect_step(struct ml_upstream *u)
         ml_stream_want_write(u->link->stream);
         return WAIT;
     }
-    if (err != ML_OK) { /* the next address, if there is one */
-        avoid(u, u->link->peer);
-        ml_upstream_try_drop_link(u);
-        u->state = RESOLVE;
-        return MORE;
-    }
+    if (err != ML_OK)
+        return give_up_address(u);
+    err = shake_hands(u);
+    if (err != ML_OK)
+        return err == ML_AGAIN ? WAIT : tls_failed(u);
     u->readable = false;
     ml_upstream_run_begin(u);
     return MORE;

@@ -9,12 +9,16 @@
  * all it needs.  What the call owns outside of Lua is gone before the result is made. */
 #include "script/api_http.h"
 
+#include "outbound/client_tls.h"
+#include "outbound/group.h"
+
 #include <stdlib.h>
 
 enum { CLIENTS_MAX = 64, CALLS_MAX = 1024, IDLE_MAX = 32, IDLE_S = 30, BYTES_MAX = 256 << 20 };
 
-struct client {   /* a server that was asked lately */
-    char *origin; /* owned */
+struct client {                /* a server that was asked lately */
+    char *origin;              /* owned */
+    struct ml_client_tls *tls; /* held; NULL: the defaults */
     struct ml_group *group;
     uint64_t used;
 };
@@ -49,6 +53,7 @@ struct call {
 static void forget(struct ml_clients *all, struct client *c)
 {
     free(c->origin);
+    ml_client_tls_release(&c->tls);
     ml_group_release(&c->group);
     *c = all->v[--all->count];
 }
@@ -80,12 +85,13 @@ static struct ml_group *group_new(struct ml_clients *all, struct ml_str origin)
     return ml_group_new(all->bridge->conf.host->outbound, &conf);
 }
 
-static struct ml_group *group_of(struct ml_clients *all, struct ml_str origin)
+static struct ml_group *group_of(struct ml_clients *all, struct ml_str origin,
+                                 struct ml_client_tls *tls)
 {
     struct client *c;
 
     for (c = all->v; c < all->v + all->count; c++)
-        if (ml_str_eq(ml_str_of(c->origin), origin)) {
+        if (c->tls == tls && ml_str_eq(ml_str_of(c->origin), origin)) {
             c->used = ++all->clock;
             return c->group;
         }
@@ -96,6 +102,11 @@ static struct ml_group *group_of(struct ml_clients *all, struct ml_str origin)
     if (c->origin == NULL)
         abort();
     c->group = group_new(all, origin);
+    c->tls = NULL;
+    if (tls != NULL) {
+        c->tls = ml_client_tls_ref(tls);
+        ml_group_set_tls(c->group, tls);
+    }
     c->used = ++all->clock;
     return c->group;
 }
@@ -130,6 +141,8 @@ static void call_end(struct call *c)
     ml_timer_drop(&c->timer);
     end_exchange(c);
     ml_buf_release(&c->body);
+    ml_client_tls_release(&c->spec.tls);
+    ml_client_tls_release(&c->spec.tls_elsewhere);
     if (c->spec.memory != NULL)
         ml_loop_bury(all->bridge->conf.host->loop, arena_free, c->spec.memory);
     ml_api_unanchor(all->L, &c->ref);
@@ -320,7 +333,7 @@ static void ask(struct call *c)
 
     c->ex = ml_exchange_new(c->all->bridge->conf.host->loop, NULL, wire);
     fill_request(c);
-    ml_upstream_forward(group_of(c->all, spec->origin), c->ex, &forward);
+    ml_upstream_forward(group_of(c->all, spec->origin, spec->tls), c->ex, &forward);
 }
 
 /* ---- core.http_request(opts) -> response | nil, code, message ---- */
@@ -354,10 +367,7 @@ static int api_http_request(lua_State *L)
     wrong = ml_http_spec_read(L, b, &c->spec);
     if (wrong != NULL) {
         call_end(c);
-        return push_failure(L, wrong,
-                            strcmp(wrong, "tls_unavailable") == 0
-                                ? "https is not supported yet"
-                                : "the URL is malformed, or has more than 8192 bytes");
+        return push_failure(L, wrong, "the URL is malformed, or has more than 8192 bytes");
     }
     if (!reserve(c, 2 * c->spec.body.len)) { /* it is copied once more for each hop */
         call_end(c);

@@ -11,7 +11,9 @@
 struct ml_http_spec {        /* zero-initialised; strings live in memory */
     struct ml_arena *memory; /* owned */
     struct ml_str method;
-    struct ml_str origin; /* "http://host[:port]", lower case: names the servers' pool */
+    struct ml_str origin; /* "http[s]://host[:port]", lower case: names the servers' pool */
+    struct ml_client_tls *tls, *tls_elsewhere; /* held; NULL: the defaults.  For other origins, */
+                                               /* which get no certificate of ours */
     struct ml_str path, query;
     bool has_query;
     struct ml_str host; /* Host, when it is not the origin's */

@@ -6,6 +6,7 @@
 #include "script/api_http.h"
 
 #include "protocol/url.h"
+#include "script/api_client_tls.h"
 
 #include <stdlib.h>
 
@@ -19,24 +20,26 @@ enum {
 };
 #define BODY_MAX (64.0 * (1 << 20))
 
-static const char *const option_names[] = {"url",      "method",    "headers",   "body",
-                                           "json",     "query",     "timeout",   "connect_timeout",
-                                           "max_body", "redirects", "keepalive", NULL};
+static const char *const option_names[] = {
+    "url",      "method",    "headers",   "body", "json", "query", "timeout", "connect_timeout",
+    "max_body", "redirects", "keepalive", "tls",  NULL};
 
 /* ---- URLs ---- */
 
 /* The server's own URL: what is after the scheme in one spelling only. */
-static bool set_origin(struct ml_http_spec *spec, struct ml_str text)
+static bool set_origin(struct ml_http_spec *spec, bool tls, struct ml_str text)
 {
+    const char *scheme = tls ? "https" : "http";
     struct ml_authority a;
 
     if (ml_url_authority(text, spec->memory, &a) != ML_OK)
         return false;
-    if (a.port == 0 || a.port == 80)
-        spec->origin = ml_arena_printf(spec->memory, "http://%.*s", (int)a.host.len, a.host.p);
-    else
+    if (a.port == 0 || a.port == (tls ? 443 : 80))
         spec->origin =
-            ml_arena_printf(spec->memory, "http://%.*s:%d", (int)a.host.len, a.host.p, a.port);
+            ml_arena_printf(spec->memory, "%s://%.*s", scheme, (int)a.host.len, a.host.p);
+    else
+        spec->origin = ml_arena_printf(spec->memory, "%s://%.*s:%d", scheme, (int)a.host.len,
+                                       a.host.p, a.port);
     return ml_server_url_check(spec->origin) == NULL;
 }
 
@@ -67,9 +70,7 @@ static const char *set_url(struct ml_http_spec *spec, struct ml_str url)
     if (ml_url_target(ML_STR("GET"), copy, &policy, spec->memory, &target) != ML_OK ||
         target.form != ML_TARGET_ABSOLUTE)
         return "bad_target";
-    if (ml_str_eq(target.scheme, ML_STR("https")))
-        return "tls_unavailable";
-    if (!set_origin(spec, target.authority))
+    if (!set_origin(spec, ml_str_eq(target.scheme, ML_STR("https")), target.authority))
         return "bad_target";
     spec->path = target.path;
     spec->query = target.query;
@@ -88,6 +89,11 @@ static bool has_scheme(struct ml_str s)
     return false;
 }
 
+static bool is_tls(struct ml_str origin)
+{
+    return starts(origin, "https:");
+}
+
 /* RFC 3986 section 5.2, for references that servers send; ml_url_target removes the dots. */
 static struct ml_str resolve(const struct ml_http_spec *spec, struct ml_str to)
 {
@@ -96,7 +102,8 @@ static struct ml_str resolve(const struct ml_http_spec *spec, struct ml_str to)
     if (has_scheme(to))
         return to;
     if (starts(to, "//"))
-        return ml_arena_printf(spec->memory, "http:%.*s", (int)to.len, to.p);
+        return ml_arena_printf(spec->memory, "%s:%.*s", is_tls(origin) ? "https" : "http",
+                               (int)to.len, to.p);
     if (starts(to, "/"))
         dir.len = 0;
     else if (to.len > 0 && to.p[0] != '?')
@@ -138,10 +145,14 @@ const char *ml_http_spec_redirect(struct ml_http_spec *spec, int status, struct 
     wrong = set_url(spec, resolve(spec, location));
     if (wrong != NULL)
         return wrong;
+    if (is_tls(before) && !is_tls(spec->origin))
+        return "insecure_redirect"; /* what was asked for in secret must not come in the open */
     spec->redirects--;
     change_method(spec, status);
     if (ml_str_eq(before, spec->origin))
         return NULL;
+    ml_client_tls_release(&spec->tls);
+    spec->tls = spec->tls_elsewhere != NULL ? ml_client_tls_ref(spec->tls_elsewhere) : NULL;
     spec->host = ML_STR_NONE; /* what was meant for one origin is no business of another */
     ml_headers_remove(&spec->headers, ML_STR("authorization"));
     ml_headers_remove(&spec->headers, ML_STR("cookie"));
@@ -411,6 +422,24 @@ static void read_method(lua_State *L, struct ml_http_spec *spec)
     lua_pop(L, 1);
 }
 
+/* Held before anything else can raise: the call that owns spec gives it back. */
+static void read_tls(lua_State *L, struct ml_bridge *b, struct ml_http_spec *spec)
+{
+    struct ml_outbound *outbound = b->conf.host->outbound;
+    struct ml_client_tls_options o;
+    int top = lua_gettop(L);
+
+    lua_getfield(L, 1, "tls");
+    if (!lua_isnil(L, -1)) {
+        ml_api_client_tls(L, lua_gettop(L), &o);
+        spec->tls = ml_api_client_tls_hold(L, &o, outbound);
+        o.conf.pair = NULL;
+        o.name = ML_STR_NONE;
+        spec->tls_elsewhere = ml_api_client_tls_hold(L, &o, outbound);
+    }
+    lua_settop(L, top);
+}
+
 const char *ml_http_spec_read(lua_State *L, struct ml_bridge *b, struct ml_http_spec *spec)
 {
     const char *wrong;
@@ -425,6 +454,7 @@ const char *ml_http_spec_read(lua_State *L, struct ml_bridge *b, struct ml_http_
     spec->body_max = (size_t)ml_api_option_number(L, 1, "max_body", 0, BODY_MAX, 1 << 20);
     spec->redirects = (unsigned)ml_api_option_number(L, 1, "redirects", 0, REDIRECTS_MAX, 0);
     spec->keepalive = ml_api_option_flag(L, 1, "keepalive", true);
+    read_tls(L, b, spec);
     wrong = read_url(L, spec);
     read_body(L, b, spec); /* last: an error leaves what was copied to the collector */
     return wrong;

@@ -10,6 +10,7 @@
 #include "script/api_redis.h"
 
 #include "outbound/server.h"
+#include "script/api_client_tls.h"
 
 enum { SCRIPTS_MAX = 256, NAME_LEN_MAX = 32, METHODS_MAX = 1000 };
 #define TIMEOUT_S 1.0
@@ -369,8 +370,8 @@ static void copy_option(lua_State *L, const char *name, char *out, size_t cap)
 
 static void read_options(lua_State *L, struct ml_redis_conf *conf)
 {
-    static const char *const names[] = {"timeout", "connect_timeout", "username", "password", "db",
-                                        NULL};
+    static const char *const names[] = {
+        "timeout", "connect_timeout", "username", "password", "db", "tls", NULL};
 
     conf->timeout_s = conf->connect_timeout_s = TIMEOUT_S;
     if (!ml_api_options(L, 2, names))
@@ -381,6 +382,25 @@ static void read_options(lua_State *L, struct ml_redis_conf *conf)
     conf->db = (int)ml_api_option_number(L, 2, "db", 0, 1000000, conf->db);
     copy_option(L, "username", conf->user, sizeof conf->user);
     copy_option(L, "password", conf->password, sizeof conf->password);
+}
+
+/* conf->tls, held, when the URL wants one.  Raises. */
+static void read_tls(lua_State *L, struct ml_bridge *b, struct ml_redis_conf *conf)
+{
+    struct ml_client_tls_options o = {0};
+    int top = lua_gettop(L);
+
+    if (lua_istable(L, 2)) {
+        lua_getfield(L, 2, "tls");
+        if (!lua_isnil(L, -1) && !conf->secure)
+            luaL_error(L, "gw.redis: tls is for rediss:// URLs");
+        ml_api_client_tls(L, lua_gettop(L), &o);
+    }
+    if (conf->secure && b->conf.host->outbound != NULL)
+        conf->tls = ml_api_client_tls_hold(L, &o, b->conf.host->outbound);
+    else if (conf->secure)
+        ml_api_client_tls_check(L, &o);
+    lua_settop(L, top);
 }
 
 /* Nothing here says the URL, which may have a password. */
@@ -404,8 +424,10 @@ static int api_redis(lua_State *L)
     h->r = NULL;
     lua_rawgeti(L, LUA_REGISTRYINDEX, b->redis->handle);
     lua_setmetatable(L, -2);
+    read_tls(L, b, &conf);
     if (b->conf.host->outbound != NULL)
         h->r = ml_redis_hold(b->conf.host->outbound, &conf);
+    ml_client_tls_release(&conf.tls);
     explicit_bzero(&conf, sizeof conf);
     return 1;
 }

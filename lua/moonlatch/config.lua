@@ -1,7 +1,9 @@
 --- gw.settings, gw.listen and gw.upstream: options checked here, taken over by the core.
+local client_tls = require "moonlatch.client_tls"
 local core = require "moonlatch.core"
 local handler = require "moonlatch.handler"
 local options = require "moonlatch.options"
+local upstream = require "moonlatch.upstream"
 local where = require "moonlatch.where"
 
 local M = {}
@@ -58,11 +60,13 @@ M.upstream = {
   keepalive = count(0, 65535), keepalive_timeout = seconds,
   max_fails = count(0, 1000000), fail_timeout = seconds, retries = count(0, 100),
   preserve_host = flag, via = flag, real_ip = flag, forwarded_port = flag,
-  limits = { "table", default = {} },
+  limits = { "table", default = {} }, tls = { "table", optional = true },
+  health = { "table", optional = true }, slow_start = pause,
+  panic_threshold = count(0, 100),
+  resolve = { "string", default = "name", one_of = { "name", "all" } },
+  send_proxy = { "string", optional = true, one_of = { "v1", "v2" } },
 }
 M.response_limits = { head = size, fields = count(1, 10000) }
-local server_options = { url = { "string" }, weight = { "integer", default = 1, min = 1, max = 65535 } }
-
 local function checked(schema, given, what, line)
   local conf, wrong = options.check(schema, given)
   if not conf then where.fail(what .. ": " .. wrong, line) end
@@ -121,13 +125,11 @@ function M.add_listener(given)
   accept(core.listener(conf), "gw.listen", line)
 end
 
-local function servers_of(list, what, line)
-  local servers = {}
-  for i, entry in ipairs(list) do
-    if type(entry) == "string" then entry = { url = entry } end
-    servers[i] = checked(server_options, entry, what .. ": server " .. i, line)
-  end
-  return servers
+local function read_tls(given, what, line)
+  if given == nil then return nil end
+  local conf, wrong = client_tls.read(given)
+  accept(wrong and "tls: " .. wrong, what, line)
+  return conf
 end
 
 --- gw.upstream("name", { "http://host:port", ..., balance = "least_conn" })
@@ -146,9 +148,15 @@ function M.add_upstream(name, given)
   if conf.hash and conf.balance ~= "hash" then where.fail(what .. ': hash= needs balance = "hash"', line) end
   local limits = checked(M.response_limits, conf.limits, what .. ": limits", line)
   conf.limit_head, conf.limit_fields = limits.head, limits.fields
-  conf.name, conf.servers = name, servers_of(list, what, line)
+  local wrong
+  conf.servers, wrong = upstream.servers(list)
+  accept(wrong, what, line)
+  accept(upstream.flatten(conf), what, line)
+  conf.name = name
   upstream_elsewhere(conf)
-  accept(core.group(conf), what, line)
+  conf.tls = read_tls(conf.tls, what, line)
+  local ok, refusal = pcall(core.group, conf)
+  accept(ok and refusal or not ok and where.without_ours(refusal), what, line)
   return conf.hash
 end
 

@@ -1,6 +1,7 @@
 --- The module `moonlatch`, usually called gw: all that a script may ask of the gateway.
 --
 -- Made anew for each generation by boot.lua, around the core's functions.
+local client_tls = require "moonlatch.client_tls"
 local config = require "moonlatch.config"
 local core = require "moonlatch.core"
 local crypto = require "moonlatch.crypto"
@@ -9,6 +10,8 @@ local jwt = require "moonlatch.jwt"
 local ratelimit = require "moonlatch.ratelimit"
 local sandbox = require "moonlatch.sandbox"
 local static = require "moonlatch.static"
+local upstream = require "moonlatch.upstream"
+local websocket = require "moonlatch.websocket"
 local where = require "moonlatch.where"
 
 local M = {}
@@ -24,16 +27,17 @@ local function log_functions()
 end
 
 local function http_functions()
-  local http = { request = core.http_request }
+  local function request(opts) return core.http_request(client_tls.within("gw.http", opts)) end
+  local http = { request = request }
   for _, method in ipairs { "get", "post", "put", "patch", "delete", "head" } do
     http[method] = function(url, opts)
       local all = {}
       for key, value in pairs(opts or {}) do all[key] = value end
       all.url, all.method = url, method:upper()
-      return core.http_request(all)
+      return request(all)
     end
   end
-  return sandbox.read_only("gw.http", http, function(_, opts) return core.http_request(opts) end)
+  return sandbox.read_only("gw.http", http, function(_, opts) return request(opts) end)
 end
 
 local function waiting(gw)
@@ -79,8 +83,10 @@ local function declarations(gw, loader, routes, upstreams)
                  upstreams.by_name[name].line))
     end
     local hash = config.add_upstream(name, given)
-    upstreams.by_name[name] = { index = count, hash = hash, line = where.line() }
+    local handle = upstream.handle(name)
+    upstreams.by_name[name] = { index = count, hash = hash, line = where.line(), handle = handle }
     count = count + 1
+    return handle
   end)
   declare("file", function(name)
     if type(name) ~= "string" then where.fail("gw.file: the name of a file is a string") end
@@ -90,7 +96,7 @@ local function declarations(gw, loader, routes, upstreams)
     if type(name) ~= "string" or name == "" then where.fail("gw.secret: the name must be a string") end
     return core.secret(name)
   end)
-  declare("redis", core.redis)
+  declare("redis", function(url, opts) return core.redis(url, client_tls.within("gw.redis", opts)) end)
   declare("static", static.handler)
   declare("ratelimit", ratelimit.new())
   declare("use", function(list) routes:use(list) end)
@@ -112,8 +118,14 @@ function M.new(loader, routes, upstreams)
   local gw = {}
   values(gw)
   waiting(gw)
+  gw.websocket = websocket.new()
   gw.crypto, gw.jwt = crypto.new(), jwt.new(warner(upstreams), function() return upstreams.closed end)
   declarations(gw, loader, routes, upstreams)
+  gw.upstreams = sandbox.read_only("gw.upstreams", setmetatable({}, { __index = function(_, name)
+    local known = upstreams.by_name[name]
+    if known then return known.handle end
+    error(('gw.upstreams: there is no upstream "%s"'):format(tostring(name)), 2)
+  end }))
   return sandbox.read_only("gw", setmetatable(gw, { __index = function(_, name)
     error(("gw.%s does not exist"):format(tostring(name)), 2)
   end }))

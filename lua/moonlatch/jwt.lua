@@ -44,10 +44,7 @@ local function complaint(source, kind)
   if type(value) == "table" and (kind == "jwk" or kind == "jwks") then return end
   if type(value) ~= "string" then return ("%s must be a string"):format(kind) end
   if kind ~= "url" then return end
-  if value:find("^https://") then
-    return "keys can not be fetched by https yet: give them as jwks = gw.file(...), or relay them by http"
-  end
-  if not value:find("^http://[^/]") then return "url must begin with http://" end
+  if not value:find("^https?://[^/]") then return "url must begin with https:// or http://" end
 end
 
 -- What the core takes of a source.

@@ -120,18 +120,34 @@ function M.start(args, password, highest)
   error("redis-server ends at once: " .. gateway.read(running[#running].folder .. "/log"))
 end
 
+--- Arguments for TLS beside the plain port, and its port.
+-- @param pair, ca of spec/support/pki.lua
+-- @param auth "yes": clients need a certificate
+function M.tls(pair, ca, auth)
+  local port = pick_port(55000)
+  return { "--tls-port", tostring(port), "--tls-cert-file", pair.cert, "--tls-key-file", pair.key,
+           "--tls-ca-cert-file", ca.cert, "--tls-auth-clients", auth or "no" }, port
+end
+
 --- n masters with all slots, in equal parts; each knows it.
-function M.cluster(n)
+-- @param pair, ca when given: the cluster speaks TLS; nodes have a tls_port then
+function M.cluster(n, pair, ca)
   local nodes, share = {}, math.ceil(16384 / n)
   for i = 1, n do
-    nodes[i] = M.start({ "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf",
-                         "--cluster-node-timeout", "2000" }, nil, 55000)
+    local args, tls_port = {}, nil
+    if pair then args, tls_port = M.tls(pair, ca) end
+    for _, arg in ipairs { "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf",
+                           "--cluster-node-timeout", "2000", "--tls-cluster", pair and "yes" or "no" } do
+      args[#args + 1] = arg
+    end
+    nodes[i] = M.start(args, nil, 55000)
+    nodes[i].tls_port = tls_port
   end
   for i, node in ipairs(nodes) do
     local first, last = (i - 1) * share, math.min(i * share, 16384) - 1
     assert(node:call("CLUSTER", "ADDSLOTSRANGE", first, last))
     assert(node:call("CLUSTER", "SET-CONFIG-EPOCH", i))
-    if i > 1 then assert(node:call("CLUSTER", "MEET", "127.0.0.1", nodes[1].port)) end
+    if i > 1 then assert(node:call("CLUSTER", "MEET", "127.0.0.1", nodes[1].tls_port or nodes[1].port)) end
   end
   for _, node in ipairs(nodes) do
     gateway.eventually(function()

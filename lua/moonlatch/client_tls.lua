@@ -1,0 +1,53 @@
+--- The option `tls` of upstreams, gw.http and gw.redis: what is demanded of servers, and shown to them.
+--
+--   tls = { ca = "pki/internal.pem" }                          whom the server's certificate must come from
+--   tls = { cert = "pki/gateway.pem", key = gw.env("KEY") }    a certificate of ours
+--
+-- ca, cert and key are PEM texts, or names of files of the site (gw.file).
+local core = require "moonlatch.core"
+local options = require "moonlatch.options"
+local where = require "moonlatch.where"
+
+local M = {}
+
+local version = { "string", optional = true, one_of = { "1.2", "1.3" } }
+local text = { "string", optional = true }
+
+M.schema = {
+  ca = text, cert = text, key = text, name = text,
+  verify = { "boolean", default = true },
+  min_version = version, max_version = version,
+  ciphers = { "list", of = "string", optional = true },
+  curves = { "list", of = "string", optional = true },
+}
+
+local function pem(conf, name)
+  local value = conf[name]
+  if value == nil or value:find("-----BEGIN", 1, true) then return end
+  conf[name] = core.source(value)
+  if not conf[name] then return ('option "%s": there is no file %s in the site'):format(name, value) end
+end
+
+--- What the core takes, or nil and what is wrong.
+-- @param given a table
+function M.read(given)
+  local conf, wrong = options.check(M.schema, given)
+  if not conf then return nil, wrong end
+  wrong = pem(conf, "ca") or pem(conf, "cert") or pem(conf, "key")
+  if wrong then return nil, wrong end
+  return conf
+end
+
+--- opts with its field `tls` read, for functions of the core; raises what is wrong.
+function M.within(what, opts)
+  if type(opts) ~= "table" or opts.tls == nil then return opts end
+  local copy = {}
+  for key, value in pairs(opts) do copy[key] = value end
+  if type(opts.tls) ~= "table" then where.fail(what .. ": tls must be a table") end
+  local conf, wrong = M.read(opts.tls)
+  if not conf then where.fail(("%s: tls: %s"):format(what, wrong)) end
+  copy.tls = conf
+  return copy
+end
+
+return M
