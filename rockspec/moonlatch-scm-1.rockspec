@@ -54,6 +54,7 @@ build = {
     ["moonlatch.undefined"] = "lua/moonlatch/undefined.lua",
     ["moonlatch.upstream"] = "lua/moonlatch/upstream.lua",
     ["moonlatch.websocket"] = "lua/moonlatch/websocket.lua",
+    ["moonlatch.websocket"] = "lua/moonlatch/websocket.lua",
     ["moonlatch.where"] = "lua/moonlatch/where.lua",
     ["middleware.api_key"] = "lua/middleware/api_key.lua",
     ["middleware.basic_auth"] = "lua/middleware/basic_auth.lua",

@@ -68,6 +68,14 @@ static int draft_done(struct ml_bridge *b, struct draft *d)
     return 1;
 }
 
+struct ml_handle *ml_response_new(lua_State *L, struct ml_bridge *b, int status)
+{
+    struct draft d = draft_new(L, b, status);
+
+    draft_done(b, &d);
+    return d.handle;
+}
+
 static void set_bytes(struct draft *d, struct ml_str bytes)
 {
     d->made->res.bytes = bytes;

@@ -108,11 +108,13 @@ static void push_outcome(lua_State *L, struct ml_exchange *ex)
 
 static void over(struct ml_exchange *ex)
 {
+    ml_api_websocket_over(ex);
     ml_body_map_end(ex);
 }
 
 static void stop_background(void *ctx)
 {
+    ml_api_websocket_stop(ctx);
     ml_api_timer_close(ctx);
     ml_api_detach_stop(ctx);
 }
@@ -162,6 +164,7 @@ struct ml_bridge *ml_bridge_open(lua_State *L, const struct ml_bridge_conf *conf
     ml_api_encode_open(L, b);
     ml_api_fields_open(L, b);
     ml_api_networks_open(L, b);
+    ml_api_websocket_open(L, b);
     ml_api_static_open(L, b);
     ml_tasks_set_hooks(conf->tasks, &hooks);
     return b;

@@ -27,6 +27,8 @@ struct ml_bridge { /* one per VM, a userdata of it */
     struct ml_detached *detached; /* api_detach.c */
     struct ml_redis_class *redis; /* api_redis.c */
     int limiter_metatable, lease_metatable;
+    int websocket_metatable, websocket_options; /* api_websocket.c */
+    struct socket *websockets;                  /* those that are open, or whose function still runs */
     struct ml_leases *leases; /* api_ratelimit.c */
 };
 
@@ -169,6 +171,8 @@ int ml_response_push(lua_State *L, struct ml_bridge *b, struct ml_exchange *ex);
 void ml_response_forget(lua_State *L, struct ml_exchange *ex);
 /* api_chain.c: ex->res and what still works at it are dropped, unless it was sent.  May raise. */
 void ml_response_drop(lua_State *L, struct ml_exchange *ex);
+/* api_response.c: the handle of a new response, on top of L */
+struct ml_handle *ml_response_new(lua_State *L, struct ml_bridge *b, int status);
 /* api_response.c: makes the response at index that of the exchange, leaves its handle on top;
  * raises */
 void ml_response_adopt(lua_State *L, struct ml_bridge *b, int index, struct ml_exchange *ex);
@@ -192,6 +196,11 @@ void ml_api_detach_open(lua_State *L, struct ml_bridge *b);
 /* Ends what runs; nothing can be started after it.  Idempotent. */
 void ml_api_detach_stop(struct ml_bridge *b);
 void ml_api_encode_open(lua_State *L, struct ml_bridge *b);
+void ml_api_websocket_open(lua_State *L, struct ml_bridge *b);
+/* The exchange is over, and so is a WebSocket that it became. */
+void ml_api_websocket_over(struct ml_exchange *ex);
+/* Ends the functions of WebSockets that are over.  Idempotent. */
+void ml_api_websocket_stop(struct ml_bridge *b);
 void ml_api_fields_open(lua_State *L, struct ml_bridge *b);
 void ml_api_networks_open(lua_State *L, struct ml_bridge *b);
 void ml_api_static_open(lua_State *L, struct ml_bridge *b);

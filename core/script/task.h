@@ -111,5 +111,7 @@ lua_State *ml_task_stack(struct ml_task *branch);
  * with traceback; an ML_SCRIPT_ERROR is the business of who joins. */
 enum ml_err ml_task_why(const struct ml_task *branch);
 void ml_task_release(struct ml_task **branch); /* cancels it when it still runs */
+/* The branch goes on without its parent, as a background task of whoever joins. */
+void ml_task_orphan(struct ml_task *branch);
 
 #endif

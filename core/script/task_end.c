@@ -134,6 +134,11 @@ void ml_task_drop_doomed(struct ml_task *task)
     ml_task_free(task);
 }
 
+void ml_task_orphan(struct ml_task *branch)
+{
+    ml_task_leave_parent(branch);
+}
+
 void ml_task_release(struct ml_task **branch)
 {
     struct ml_task *task = *branch;

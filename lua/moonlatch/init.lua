@@ -12,6 +12,7 @@ local sandbox = require "moonlatch.sandbox"
 local static = require "moonlatch.static"
 local upstream = require "moonlatch.upstream"
 local websocket = require "moonlatch.websocket"
+local websocket = require "moonlatch.websocket"
 local where = require "moonlatch.where"
 
 local M = {}
