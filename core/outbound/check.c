@@ -267,13 +267,15 @@ static void target_url(const struct probe *p, struct ml_buf *out)
 static struct ml_group *target_new(const struct probe *p)
 {
     const struct ml_group_conf *of = &p->of->conf;
-    struct ml_buf url = {0};
+    struct ml_buf url = {0}, name = {0};
     struct ml_server_conf server = {.weight = 1};
     struct ml_group_conf conf = *of;
     struct ml_group *g;
 
     target_url(p, &url);
     server.url = ml_buf_str(&url);
+    ml_buf_printf(&name, "checks of %.*s", (int)of->name.len, of->name.p);
+    conf.name = ml_buf_str(&name); /* its servers are none of the upstream's */
     conf.servers = &server;
     conf.server_count = 1;
     conf.resolve_all = false;
@@ -284,6 +286,7 @@ static struct ml_group *target_new(const struct probe *p)
     conf.client = conf.via_off = true;
     g = ml_group_new(p->all->o, &conf);
     ml_buf_release(&url);
+    ml_buf_release(&name);
     return g;
 }
 

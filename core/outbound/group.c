@@ -96,6 +96,8 @@ static void prepare_checks(struct ml_group *g, struct ml_server *s)
 {
     const struct ml_check_conf *c = &g->conf.check;
 
+    if (g->conf.client)
+        return;
     if (!c->on) {
         atomic_fetch_and(&s->state->flags, ~(uint32_t)ML_SHM_SERVER_CHECKED);
         ml_health_unchecked(s->state);

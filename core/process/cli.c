@@ -20,7 +20,7 @@ static const struct option_row OPTIONS[] = {
 #undef X
 };
 
-enum dir { NO_DIR, MAY_DIR, MUST_DIR, DIR_AND_REST }; /* REST: another program's arguments */
+enum dir { NO_DIR, MAY_DIR, MUST_DIR, DIR_AND_REST, NAMES }; /* REST: another program's arguments */
 
 struct command {
     const char *name;
@@ -55,6 +55,11 @@ static const struct command COMMANDS[] = {
     {"status", MAY_DIR, BIT(JSON) | BIT(CONTROL), ml_cli_status,
      "what runs: generation, workers, listeners, upstream servers",
      "Without DIR and --control it asks the only gateway that runs.\n"},
+    {"drain", NAMES, BIT(CONTROL), ml_cli_drain,
+     "no new requests for a server of an upstream; those in flight finish",
+     "SERVER is its URL as \"moonlatch status\" shows it.  It lasts until undrain or the next start.\n"},
+    {"undrain", NAMES, BIT(CONTROL), ml_cli_undrain,
+     "use a drained server of an upstream again", ""},
     {"version", NO_DIR, 0, print_version, "print the version", ""},
     {"help", NO_DIR, 0, print_help, "print this", ""},
 };
@@ -65,7 +70,8 @@ enum { COMMAND_COUNT = sizeof COMMANDS / sizeof COMMANDS[0] };
 
 static void print_usage(FILE *to, const struct command *command)
 {
-    static const char *const dir[] = {"", " [DIR]", " DIR", " DIR [OPTIONS OF BUSTED]"};
+    static const char *const dir[] = {"", " [DIR]", " DIR", " DIR [OPTIONS OF BUSTED]",
+                                      " UPSTREAM SERVER"};
 
     fprintf(to, "usage: moonlatch %s%s", command->name, dir[command->dir]);
     for (int i = 0; i < ML_OPTION_COUNT; i++)
@@ -189,6 +195,10 @@ static int take_option(const struct command *command, struct ml_cli_args *args, 
 
 static int take_dir(const struct command *command, struct ml_cli_args *args, const char *typed)
 {
+    if (command->dir == NAMES && args->dir != NULL && args->name == NULL) {
+        args->name = typed;
+        return ML_CLI_DONE;
+    }
     if (command->dir == NO_DIR || args->dir != NULL)
         return refuse(command, "unexpected argument \"%s\"", typed);
     if (typed[0] == '\0')
@@ -233,8 +243,10 @@ int ml_cli_main(int argc, char **argv)
         return code;
     if (args.options[ML_OPTION_HELP] != NULL)
         return explain(command);
-    if (command->dir >= MUST_DIR && args.dir == NULL)
+    if ((command->dir == MUST_DIR || command->dir == DIR_AND_REST) && args.dir == NULL)
         return refuse(command, "the site's directory is missing");
+    if (command->dir == NAMES && args.name == NULL)
+        return refuse(command, "an upstream and one of its servers are expected");
     code = command->run(&args);
     if (fflush(stdout) != 0 || ferror(stdout)) {
         perror("moonlatch: cannot write to stdout");

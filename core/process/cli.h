@@ -36,7 +36,8 @@ enum ml_option {
 };
 
 struct ml_cli_args {
-    const char *dir;                      /* NULL when it was left out */
+    const char *dir;                      /* NULL when it was left out; drain: the upstream */
+    const char *name;                     /* drain: the server */
     const char *options[ML_OPTION_COUNT]; /* value, "" for a flag, NULL when not given */
     char **rest; /* test: what comes behind DIR, for another program; ends with NULL */
 };
@@ -48,6 +49,8 @@ int ml_cli_test(const struct ml_cli_args *args);
 int ml_cli_init(const struct ml_cli_args *args);
 int ml_cli_reload(const struct ml_cli_args *args);
 int ml_cli_status(const struct ml_cli_args *args);
+int ml_cli_drain(const struct ml_cli_args *args);
+int ml_cli_undrain(const struct ml_cli_args *args);
 
 /* Parses argv and runs a command. */
 int ml_cli_main(int argc, char **argv);

@@ -64,6 +64,53 @@ int ml_cli_status(const struct ml_cli_args *args)
     return code;
 }
 
+static int ask_drain(const char *path, const char *request)
+{
+    struct ml_buf json = {0}, why = {0};
+    int code = ML_CLI_DONE;
+
+    switch (ml_control_ask(path, request, STATUS_TIMEOUT_S, &json, &why)) {
+    case ML_CONTROL_OK:
+        code = show(stdout, "drained", ml_buf_str(&json), ML_CLI_DONE);
+        break;
+    case ML_CONTROL_REFUSED:
+        code = show(stderr, "refused", ml_buf_str(&json), ML_CLI_REFUSED);
+        break;
+    default:
+        code = complain(&why, ML_CLI_NOT_RUNNING);
+    }
+    ml_buf_release(&json);
+    return code;
+}
+
+static int drain(const struct ml_cli_args *args, const char *verb)
+{
+    struct ml_cli_args gateway = *args;
+    struct ml_buf request = {0}, why = {0};
+    char path[ML_CONTROL_PATH_MAX];
+    int code;
+
+    gateway.dir = NULL;
+    code = find(&gateway, path, &why);
+    if (code != ML_CLI_DONE)
+        return complain(&why, code);
+    ml_buf_printf(&request, "%s %s %s", verb, args->dir, args->name);
+    ml_buf_append(&request, (struct ml_str){"", 1});
+    code = ask_drain(path, ml_buf_str(&request).p);
+    ml_buf_release(&request);
+    return code;
+}
+
+int ml_cli_drain(const struct ml_cli_args *args)
+{
+    return drain(args, "drain");
+}
+
+int ml_cli_undrain(const struct ml_cli_args *args)
+{
+    return drain(args, "undrain");
+}
+
 static int ask_reload(const char *path, bool wait)
 {
     struct ml_buf json = {0}, why = {0};

@@ -166,12 +166,46 @@ static void serve_notify(struct client *c)
     control->handler.reload(control->handler.ctx, waiter_new(NULL));
 }
 
+/* The words behind "drain ": a server's URL has no space, so the last one is it. */
+static void serve_drain(struct client *c, struct ml_str words, bool on)
+{
+    struct ml_control *control = c->control;
+    const char *space = memrchr(words.p, ' ', words.len);
+    struct ml_buf json = {0};
+    size_t len;
+    bool ok;
+
+    if (space == NULL) {
+        client_answer(c, false, ML_STR("{\"error\":\"an upstream and a server are expected\"}"));
+        return;
+    }
+    len = (size_t)(space - words.p);
+    ok = control->handler.drain(control->handler.ctx, (struct ml_str){words.p, len},
+                                (struct ml_str){space + 1, words.len - len - 1}, on, &json);
+    client_answer(c, ok, ml_buf_str(&json));
+    ml_buf_release(&json);
+}
+
+static bool begins(struct ml_str line, struct ml_str with, struct ml_str *rest)
+{
+    if (line.len < with.len || memcmp(line.p, with.p, with.len) != 0)
+        return false;
+    *rest = (struct ml_str){line.p + with.len, line.len - with.len};
+    return true;
+}
+
 static void serve(struct client *c, struct ml_str line)
 {
+    struct ml_str rest;
+
     if (ml_str_eq(line, ML_STR("status")))
         serve_status(c);
     else if (ml_str_eq(line, ML_STR("reload")))
         serve_reload(c);
+    else if (begins(line, ML_STR("drain "), &rest))
+        serve_drain(c, rest, true);
+    else if (begins(line, ML_STR("undrain "), &rest))
+        serve_drain(c, rest, false);
     else if (ml_str_eq(line, ML_STR("notify")))
         serve_notify(c);
     else

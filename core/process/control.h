@@ -2,6 +2,7 @@
  * supervisor: one request and one answer per connection.
  *
  *   "status\n", "reload\n" -->     <-- "ok JSON" or "error JSON", then the end
+ *   "drain UPSTREAM SERVER\n", "undrain UPSTREAM SERVER\n" -->   <-- "ok JSON" or "error JSON"
  *   "notify\n" -->                 <-- "ok {}" at once: a reload that the client does not wait for
  *
  * The socket has mode 0600: who may open it may also change the site.  A client that is slow, sends
@@ -19,6 +20,9 @@ struct ml_control_handler {
     void (*status)(void *ctx, struct ml_buf *json); /* appends one JSON value */
     /* Answer w once with ml_control_reply, at once or later, even after ml_control_free. */
     void (*reload)(void *ctx, struct ml_control_waiter *w);
+    /* Appends JSON that says what came of it; false: that is an error. */
+    bool (*drain)(void *ctx, struct ml_str group, struct ml_str server, bool on,
+                  struct ml_buf *json);
     void *ctx;
 };
 

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/log_event.h"
 #include "base/version.h"
+#include "process/upstreams.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -121,45 +122,15 @@ static void workers(struct ml_buf *out, struct ml_shm *shm, const struct ml_shm_
     ml_buf_append(out, ML_STR("],"));
 }
 
-static void upstream_name(struct ml_buf *out, struct ml_str name)
+/* Who makes the health checks. */
+static void checker(struct ml_buf *out, struct ml_shm *shm)
 {
-    const char *space = memchr(name.p, ' ', name.len);
-    size_t group = space != NULL ? (size_t)(space - name.p) : name.len;
-    size_t server = space != NULL ? group + 1 : name.len;
+    unsigned who = ml_shm_prober_who(shm);
 
-    text(out, "group", (struct ml_str){name.p, group});
-    ml_buf_append(out, ML_STR(","));
-    text(out, "server", (struct ml_str){name.p + server, name.len - server});
-}
-
-static void upstream(struct ml_buf *out, struct ml_shm_server *s)
-{
-    bool down = atomic_load(&s->down_until_ms) > ml_clock_mono_ms();
-    unsigned err = atomic_load(&s->last_error);
-
-    ml_buf_append(out, ML_STR("{"));
-    upstream_name(out, TEXT_OF(s->name));
-    ml_buf_printf(out, ",\"state\":\"%s\",\"inFlight\":%u,", down ? "down" : "up",
-                  atomic_load(&s->in_flight));
-    ml_buf_printf(out, "\"requests\":%" PRIu64 ",\"errors\":%" PRIu64 ",",
-                  atomic_load(&s->requests), atomic_load(&s->errors));
-    if (err == ML_OK || err >= ML_ERR_COUNT)
-        ml_buf_append(out, ML_STR("\"lastError\":null}"));
+    if (who > 0)
+        ml_buf_printf(out, ",\"checkedBy\":%u", who - 1);
     else
-        ml_buf_printf(out, "\"lastError\":\"%s\"}", ml_err_word((enum ml_err)err));
-}
-
-static void upstreams(struct ml_buf *out, struct ml_shm *shm)
-{
-    struct ml_shm_server *s;
-
-    ml_buf_append(out, ML_STR("\"upstreams\":["));
-    for (unsigned i = 0; (s = ml_shm_server_at(shm, i)) != NULL; i++) {
-        if (i > 0)
-            ml_buf_append(out, ML_STR(","));
-        upstream(out, s);
-    }
-    ml_buf_append(out, ML_STR("]"));
+        ml_buf_append(out, ML_STR(",\"checkedBy\":null"));
 }
 
 void ml_status_json(struct ml_shm *shm, struct ml_buf *out)
@@ -175,6 +146,8 @@ void ml_status_json(struct ml_shm *shm, struct ml_buf *out)
     lines(out, "listeners", TEXT_OF(g.listeners));
     ml_buf_append(out, ML_STR(","));
     workers(out, shm, &g);
-    upstreams(out, shm);
+    ml_buf_append(out, ML_STR("\"upstreams\":"));
+    ml_upstreams_json(shm, out);
+    checker(out, shm);
     ml_buf_append(out, ML_STR("}"));
 }

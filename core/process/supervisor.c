@@ -13,6 +13,7 @@
 #include "base/log_event.h"
 #include "process/reload.h"
 #include "process/status.h"
+#include "process/upstreams.h"
 #include "process/watch.h"
 
 #include <assert.h>
@@ -92,6 +93,14 @@ static void on_status(void *ctx, struct ml_buf *json)
     struct supervisor *s = ctx;
 
     ml_status_json(s->shm, json);
+}
+
+static bool on_drain(void *ctx, struct ml_str group, struct ml_str server, bool on,
+                     struct ml_buf *json)
+{
+    struct supervisor *s = ctx;
+
+    return ml_upstreams_drain(s->shm, group, server, on, json);
 }
 
 static void on_reload(void *ctx, struct ml_control_waiter *w)
@@ -328,7 +337,7 @@ static unsigned worker_count(const struct supervisor *s, const struct ml_setting
 
 static bool open_control(struct supervisor *s, struct ml_buf *why)
 {
-    struct ml_control_handler handler = {.status = on_status, .reload = on_reload, .ctx = s};
+    struct ml_control_handler handler = {.status = on_status, .reload = on_reload, .drain = on_drain, .ctx = s};
 
     if (s->conf->control == NULL)
         return true;

@@ -165,6 +165,7 @@ struct ml_bridge *ml_bridge_open(lua_State *L, const struct ml_bridge_conf *conf
     ml_api_fields_open(L, b);
     ml_api_networks_open(L, b);
     ml_api_websocket_open(L, b);
+    ml_api_upstream_open(L, b);
     ml_api_static_open(L, b);
     ml_tasks_set_hooks(conf->tasks, &hooks);
     return b;

@@ -203,6 +203,7 @@ void ml_api_websocket_over(struct ml_exchange *ex);
 void ml_api_websocket_stop(struct ml_bridge *b);
 void ml_api_fields_open(lua_State *L, struct ml_bridge *b);
 void ml_api_networks_open(lua_State *L, struct ml_bridge *b);
+void ml_api_upstream_open(lua_State *L, struct ml_bridge *b);
 void ml_api_static_open(lua_State *L, struct ml_bridge *b);
 void ml_api_http_close(struct ml_bridge *b);
 void ml_api_redis_open(lua_State *L, struct ml_bridge *b);

@@ -11,81 +11,11 @@
 
 #include "script/embed.h"
 #include "script/handle.h"
+#include "script/load_parts.h"
 
 #include <lauxlib.h>
 #include <math.h>
 #include <stdlib.h>
-
-static struct ml_load *load_of(lua_State *L)
-{
-    struct ml_load *load = lua_touserdata(L, lua_upvalueindex(1));
-
-    if (load->done)
-        luaL_error(L, "this function is for loading a site: it can not be called any more");
-    return load;
-}
-
-static int refuse(lua_State *L, const char *why)
-{
-    lua_pushstring(L, why);
-    return 1;
-}
-
-/* ---- the fields of an options table at index 1 ---- */
-
-static struct ml_str text_field(lua_State *L, struct ml_arena *arena, const char *name,
-                                struct ml_str def)
-{
-    struct ml_str s = def;
-
-    lua_getfield(L, 1, name);
-    if (!lua_isnil(L, -1))
-        s = ml_arena_dup(arena, ml_check_str(L, -1));
-    lua_pop(L, 1);
-    return s;
-}
-
-static double number_field(lua_State *L, const char *name, double def)
-{
-    double n = def;
-
-    lua_getfield(L, 1, name);
-    if (!lua_isnil(L, -1))
-        n = luaL_checknumber(L, -1);
-    lua_pop(L, 1);
-    return n;
-}
-
-static bool flag_field(lua_State *L, const char *name, bool def)
-{
-    bool b = def;
-
-    lua_getfield(L, 1, name);
-    if (!lua_isnil(L, -1))
-        b = lua_toboolean(L, -1);
-    lua_pop(L, 1);
-    return b;
-}
-
-/* 0 in a configuration means the default, and ~0u "none at all". */
-static unsigned count_field(lua_State *L, const char *name)
-{
-    double n = number_field(L, name, -1);
-
-    if (n < 0)
-        return 0;
-    return n == 0 ? ~0u : (unsigned)n;
-}
-
-/* Pushes the list in a field and says how long it is; 0 and nothing pushed without it. */
-static unsigned list_field(lua_State *L, const char *name)
-{
-    lua_getfield(L, 1, name);
-    if (lua_istable(L, -1))
-        return (unsigned)lua_objlen(L, -1);
-    lua_pop(L, 1);
-    return 0;
-}
 
 /* ---- settings ---- */
 
@@ -180,93 +110,6 @@ static int add_listener(lua_State *L)
     if (wrong != NULL)
         return refuse(L, wrong);
     site->listener_count++;
-    return 0;
-}
-
-/* ---- upstream groups ---- */
-
-static const char *server(lua_State *L, struct ml_site *site, struct ml_server_conf *s)
-{
-    const char *wrong;
-
-    lua_getfield(L, -1, "url");
-    s->url = ml_arena_dup(site->arena, ml_check_str(L, -1));
-    lua_getfield(L, -2, "weight");
-    s->weight = lua_isnil(L, -1) ? 1 : (unsigned)luaL_checkinteger(L, -1);
-    lua_pop(L, 2);
-    wrong = ml_server_url_check(s->url);
-    return wrong == NULL ? NULL : lua_pushfstring(L, "\"%s\": %s", s->url.p, wrong);
-}
-
-static const char *servers(lua_State *L, struct ml_site *site, struct ml_group_conf *g)
-{
-    const char *wrong;
-
-    g->server_count = list_field(L, "servers");
-    if (g->server_count == 0)
-        return "an upstream needs at least one server";
-    g->servers = ml_arena_zalloc(site->arena, g->server_count * sizeof *g->servers);
-    for (unsigned i = 0; i < g->server_count; i++) {
-        lua_rawgeti(L, -1, (int)i + 1);
-        wrong = server(L, site, &g->servers[i]);
-        if (wrong != NULL)
-            return wrong;
-        for (unsigned k = 0; k < i; k++)
-            if (ml_str_eq(g->servers[k].url, g->servers[i].url))
-                return lua_pushfstring(L, "\"%s\" is given twice", g->servers[i].url.p);
-        lua_pop(L, 1);
-    }
-    lua_pop(L, 1);
-    return NULL;
-}
-
-static enum ml_balance balance_field(lua_State *L)
-{
-    static const char *const names[] = {"round_robin", "least_conn", "hash", "p2c", NULL};
-    int choice;
-
-    lua_getfield(L, 1, "balance");
-    choice = luaL_checkoption(L, -1, "round_robin", names);
-    lua_pop(L, 1);
-    return (enum ml_balance)choice;
-}
-
-static void group_times(lua_State *L, struct ml_group_conf *g)
-{
-    g->connect_timeout = number_field(L, "connect_timeout", 0);
-    g->first_byte_timeout = number_field(L, "first_byte_timeout", 0);
-    g->read_timeout = number_field(L, "read_timeout", 0);
-    g->send_timeout = number_field(L, "send_timeout", 0);
-    g->total_timeout = number_field(L, "total_timeout", 0);
-    g->keepalive = count_field(L, "keepalive");
-    g->keepalive_timeout = number_field(L, "keepalive_timeout", 0);
-    g->max_fails = count_field(L, "max_fails");
-    g->fail_timeout = number_field(L, "fail_timeout", 0);
-    g->retries = count_field(L, "retries");
-}
-
-static int add_group(lua_State *L)
-{
-    struct ml_site *site = load_of(L)->site;
-    struct ml_group_conf *g = &site->groups[site->group_count];
-    const char *wrong;
-
-    luaL_checktype(L, 1, LUA_TTABLE);
-    if (site->group_count == ML_SITE_GROUPS_MAX)
-        return refuse(L, "a site can have 512 upstreams");
-    *g = (struct ml_group_conf){.balance = balance_field(L)};
-    g->name = text_field(L, site->arena, "name", ML_STR(""));
-    group_times(L, g);
-    g->preserve_host = flag_field(L, "preserve_host", false);
-    g->via_off = !flag_field(L, "via", true);
-    g->real_ip_off = !flag_field(L, "real_ip", true);
-    g->forwarded_port = flag_field(L, "forwarded_port", false);
-    g->limits.head_max = (size_t)number_field(L, "limit_head", 0);
-    g->limits.fields_max = (uint32_t)number_field(L, "limit_fields", 0);
-    wrong = servers(L, site, g);
-    if (wrong != NULL)
-        return refuse(L, wrong);
-    site->group_count++;
     return 0;
 }
 
@@ -468,7 +311,7 @@ static const luaL_Reg functions[] = {
     {"files", list_files},       {"source", push_source},
     {"embedded", push_embedded}, {"compile", compile},
     {"getenv", push_env},        {"settings", set_settings},
-    {"listener", add_listener},  {"group", add_group},
+    {"listener", add_listener},  {"group", ml_load_group},
     {"route", add_route},        {"chain", set_chain},
     {"always", set_always},      {"warn", warn},
     {"site_dir", site_dir},      {NULL, NULL},

@@ -37,7 +37,7 @@ TEST(an_empty_gateway_has_a_status)
 
     ml_status_json(shm, &json);
     CHECK(has(&json, "\"lastReload\":null"));
-    CHECK(has(&json, "\"notes\":[],\"listeners\":[],\"workers\":[],\"upstreams\":[]}"));
+    CHECK(has(&json, "\"notes\":[],\"listeners\":[],\"workers\":[],\"upstreams\":[],\"checkedBy\":null}"));
     ml_buf_release(&json);
     ml_shm_free(&shm);
 }
@@ -70,7 +70,7 @@ TEST(the_status_tells_everything)
                      "\"restarts\":0,\"logDropped\":0,\"state\":\"serving\"}"));
     CHECK(has(&json, "{\"index\":1,\"pid\":null,") && has(&json, "\"restarts\":4"));
     CHECK(has(&json, "{\"group\":\"patients\",\"server\":\"http://a:1\",\"state\":\"down\","));
-    CHECK(has(&json, "\"requests\":9,\"errors\":0,\"lastError\":\"reset\"}"));
+    CHECK(has(&json, "\"requests\":9,\"errors\":0,\"check\":null,\"lastError\":\"reset\""));
     ml_buf_release(&json);
     ml_shm_free(&shm);
 }

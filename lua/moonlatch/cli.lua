@@ -53,7 +53,7 @@ end
 
 local numbers = {
   WORKER = true, PID = true, GENERATION = true, CONNECTIONS = true, REQUESTS = true, RESTARTS = true,
-  ["IN FLIGHT"] = true, ERRORS = true,
+  ["IN FLIGHT"] = true, ERRORS = true, WEIGHT = true,
 }
 
 local function workers(list)
@@ -66,14 +66,26 @@ local function workers(list)
                  rows, numbers)
 end
 
+-- "up, 3 s ago"; of a server that is not checked "-"
+local function check_of(u)
+  local check = known(u.check)
+  if not check then return "-" end
+  local ago = known(check.ago)
+  return text(check.state) .. (ago and (", %s ago"):format(M.duration(ago)) or "")
+end
+
+local function state_of(u)
+  return text(u.state) .. (u.backup == true and ", backup" or "") .. (u.listed == false and ", removed" or "")
+end
+
 local function upstreams(list)
   local rows = {}
   for i, u in ipairs(list) do
-    rows[i] = { text(u.group), text(u.server), text(u.state), count(u.inFlight), count(u.requests),
-                count(u.errors), text(u.lastError) }
+    rows[i] = { text(u.group), text(u.server), state_of(u), count(u.weight), count(u.inFlight),
+                count(u.requests), count(u.errors), check_of(u), text(u.lastError), text(u.lastErrorAt) }
   end
-  return M.table({ "UPSTREAM", "SERVER", "STATE", "IN FLIGHT", "REQUESTS", "ERRORS", "LAST ERROR" },
-                 rows, numbers)
+  return M.table({ "UPSTREAM", "SERVER", "STATE", "WEIGHT", "IN FLIGHT", "REQUESTS", "ERRORS", "CHECK",
+                   "LAST ERROR", "AT" }, rows, numbers)
 end
 
 -- Lines of a text that may hold newlines, each behind an indent.
@@ -120,6 +132,14 @@ function M.reloaded(r)
     r.unchanged == true and ", nothing had changed" or "")
   local notes = indented(r.notes)
   return line .. "\n" .. (notes ~= "" and notes .. "\n" or "")
+end
+
+--- `moonlatch drain` and `undrain`
+function M.drained(r)
+  local s = r.server
+  local line = "%s %s is %s, %s in flight%s\n"
+                     return line:format(text(s.group), text(s.server), state_of(s), count(s.inFlight),
+                                                 r.changed == true and "" or "; nothing had changed")
 end
 
 --- A question that the gateway refused.

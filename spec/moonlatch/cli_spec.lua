@@ -44,13 +44,24 @@ WORKER  PID  STATE    GENERATION  CONNECTIONS  REQUESTS  RESTARTS
 
   it("shows upstream servers", function()
     local text = cli.status(answer { upstreams = {
-      { group = "up", server = "127.0.0.1:1", state = "up", inFlight = 2, requests = 10, errors = 1,
-        lastError = "upstream_timeout" },
-      { group = "other", server = "unix:/x", state = "down", inFlight = 0, requests = 0, errors = 0,
-        lastError = null },
+      { group = "up", server = "127.0.0.1:1", state = "up", weight = 3, inFlight = 2, requests = 10, errors = 1,
+        lastError = "upstream_timeout", lastErrorAt = "2024-05-06T08:00:00.000Z",
+        check = { state = "up", ago = 2.4 } },
+      { group = "other", server = "unix:/x", state = "down", weight = 1, inFlight = 0, requests = 0, errors = 0,
+        backup = true, listed = true, lastError = null, lastErrorAt = null, check = null },
     } })
-    assert.truthy(text:find("\nup        127.0.0.1:1  up             2        10       1  upstream_timeout\n", 1, true))
-    assert.truthy(text:find("\nother     unix:/x      down           0         0       0  -\n", 1, true))
+    local lines = {}
+    for line in text:gmatch("[^\n]+") do lines[line:match("^%S+") or ""] = line:gsub("%s+", " ") end
+    assert.equal("up 127.0.0.1:1 up 3 2 10 1 up, 2 s ago upstream_timeout 2024-05-06T08:00:00.000Z", lines.up)
+    assert.equal("other unix:/x down, backup 1 0 0 0 - - -", lines.other)
+  end)
+
+  it("tells what came of a drain", function()
+    local server = { group = "up", server = "http://a:1", state = "draining", inFlight = 2 }
+    assert.equal("up http://a:1 is draining, 2 in flight\n", cli.drained { server = server, changed = true })
+    server.state, server.inFlight = "drained", 0
+    assert.equal("up http://a:1 is drained, 0 in flight; nothing had changed\n",
+                 cli.drained { server = server, changed = false })
   end)
 
   it("shows why the last reload failed", function()
