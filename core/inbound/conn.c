@@ -247,6 +247,8 @@ static double head_due_s(const struct ml_conn *c)
 {
     const struct ml_listener_conf *conf = c->port->conf;
 
+    if (c->requests == 0 && ml_stream_shaking_hands(c->stream))
+        return c->since_s + conf->handshake_timeout;
     if (c->head_begun)
         return c->since_s + conf->header_timeout;
     if (c->port->in->draining && conf->idle_timeout > DRAIN_IDLE_S)

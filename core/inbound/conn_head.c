@@ -20,6 +20,7 @@ static struct turn *turn_begin(struct ml_conn *c, void (*wake)(void *))
 
     wire.ctx = c;
     ex = ml_intake_begin(c->port->in, c->port->conf, &c->peer, wire);
+    ml_intake_over(ex, c->stream);
     t = ml_arena_zalloc(ex->arena, sizeof *t);
     t->ex = ex;
     t->conf = c->port->conf;

@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "inbound/file_body.h"
+#include "transport/tls_info.h"
 
 #include <assert.h>
 
@@ -111,6 +112,7 @@ static void release(void *p)
         ml_pipe_free(ex->req.body);
     if (ex->res.body != NULL)
         ml_pipe_free(ex->res.body);
+    ml_tls_session_free(&ex->req.tls);
     ml_arena_free(&arena);
 }
 

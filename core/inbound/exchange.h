@@ -23,6 +23,7 @@ struct ml_request {
     struct ml_str query;      /* without '?' */
     bool has_query;
     struct ml_str scheme;     /* "http", "https" */
+    struct ssl_st *tls;       /* the client's TLS session, owned (transport/tls_info.h), or NULL */
     struct ml_str host;       /* lower case, without port */
     struct ml_str authority;  /* host[:port] as sent; empty for HTTP/1.0 without Host */
     int major, minor;         /* of the client's side */

@@ -12,6 +12,7 @@ struct h2_stream *ml_h2_stream_new(struct ml_h2 *h, int32_t id)
         ml_intake_begin(h->port->in, h->port->conf, &h->peer, ml_h2_answer_wire);
     struct h2_stream *s = ml_arena_zalloc(ex->arena, sizeof *s);
 
+    ml_intake_over(ex, h->stream);
     ex->wire.ctx = s;
     s->h2 = h;
     s->ex = ex;

@@ -3,6 +3,7 @@
 #include "inbound/intake.h"
 
 #include "base/clock.h"
+#include "transport/tls_info.h"
 
 enum { ID_BYTES = 16 };
 
@@ -33,6 +34,16 @@ struct ml_exchange *ml_intake_begin(struct ml_inbound *in, const struct ml_liste
     ex->req.peer_ip = ex->req.ip = address_text(ex->arena, peer);
     request_id(ex);
     return ex;
+}
+
+void ml_intake_over(struct ml_exchange *ex, const struct ml_stream *stream)
+{
+    struct ssl_st *session = ml_stream_tls_session(stream);
+
+    if (session == NULL)
+        return;
+    ex->req.tls = ml_tls_session_ref(session);
+    ex->req.scheme = ML_STR("https");
 }
 
 /* ---- answers without a handler ---- */
@@ -121,6 +132,18 @@ static enum ml_err fill_host(struct ml_exchange *ex, const struct ml_target *tar
     return err;
 }
 
+/* Where certificates of clients count, a connection is for the host it was opened for: what was
+ * demanded of the client was demanded for that name (RFC 9110 section 7.4). */
+static enum ml_err check_name(const struct ml_exchange *ex)
+{
+    struct ml_tls_info info;
+
+    if (ex->req.tls == NULL || !ml_intake_conf(ex)->tls_clients)
+        return ML_OK;
+    ml_tls_info(ex->req.tls, &info);
+    return info.sni.len == 0 || ml_str_ieq(info.sni, ex->req.host) ? ML_OK : ML_MISDIRECTED;
+}
+
 enum ml_err ml_intake_target(struct ml_exchange *ex)
 {
     struct ml_request *req = &ex->req;
@@ -133,7 +156,8 @@ enum ml_err ml_intake_target(struct ml_exchange *ex)
     req->path = target.path;
     req->query = target.query;
     req->has_query = target.has_query;
-    return fill_host(ex, &target);
+    err = fill_host(ex, &target);
+    return err == ML_OK ? check_name(ex) : err;
 }
 
 /* What a trusted proxy says of its client's connection; the last word is that of the nearest one.

@@ -8,6 +8,8 @@
 /* A new exchange with what the connection knows: addresses, scheme, an id. */
 struct ml_exchange *ml_intake_begin(struct ml_inbound *in, const struct ml_listener_conf *conf,
                                     const struct ml_address *peer, struct ml_wire wire);
+/* The request came over stream: is it TLS? */
+void ml_intake_over(struct ml_exchange *ex, const struct ml_stream *stream);
 /* Who the client is, and how it came, when a trusted proxy tells. */
 void ml_intake_client(struct ml_exchange *ex, const struct ml_address *peer);
 /* raw_target and Host become path, query, authority and host. */

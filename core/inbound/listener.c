@@ -35,6 +35,7 @@ void ml_listener_defaults(struct ml_listener_conf *conf)
         .limits = {.line_max = 16384, .head_max = 32768, .fields_max = 100},
         .body_max = 16 << 20,
         .header_timeout = 10,
+        .handshake_timeout = 10,
         .body_timeout = 30,
         .idle_timeout = 75,
         .send_timeout = 30,
@@ -87,11 +88,16 @@ static void take_in(struct ml_listener *l, int fd, const struct ml_addr *addr)
     struct ml_stream *stream;
 
     if (in->connections >= l->port.conf->connections_max) {
-        turn_away(fd);
+        if (l->port.conf->tls == NULL)
+            turn_away(fd);
+        else
+            close(fd); /* it understands no plain words */
         report(l, "limits.connections is reached");
         return;
     }
     stream = ml_stream_new(in->loop, fd);
+    if (l->port.conf->tls != NULL)
+        ml_stream_start_tls(stream, l->port.conf->tls, NULL);
     ml_conn_new(&l->port, &stream, &peer);
 }
 

@@ -26,6 +26,9 @@ struct ml_listener_conf { /* all times in seconds */
     struct ml_cidr *trusted;
     unsigned trusted_count;
     struct ml_url_policy url;
+    struct ml_tls *tls;       /* owned by the site; NULL: plain */
+    bool tls_clients;         /* certificates of clients are asked for */
+    double handshake_timeout; /* 10 */
     struct ml_headers always; /* fields of answers to what never gets to a handler */
     bool http2;               /* clients may speak it; default true */
     uint32_t http2_streams;   /* requests at once of one connection; 100 */

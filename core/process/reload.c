@@ -325,6 +325,7 @@ static void begin(struct ml_reload *r)
     if (r->tries == 1)
         r->begin_s = ml_clock_mono_s();
     r->next.number = conf.number;
+    conf.more = r->live.summary->more;
     r->stage = ml_stage_new(&conf);
 }
 

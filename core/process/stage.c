@@ -6,8 +6,8 @@
 
 #include "base/log_event.h"
 #include "process/child.h"
+#include "process/files.h"
 #include "process/message.h"
-#include "script/generation.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -38,12 +38,12 @@ static void answer_failure(int channel, uint32_t number, struct ml_buf *why)
 }
 
 static void answer_success(int channel, const struct ml_generation *g,
-                           const struct ml_snapshot *snapshot)
+                           const struct ml_snapshot *snapshot, struct ml_str more)
 {
     struct ml_buf text = {0};
     struct ml_message m = {.type = ML_MESSAGE_STAGED, .number = ml_generation_number(g)};
 
-    ml_summary_pack(&text, ml_generation_site(g), ml_str_of(ml_snapshot_hash(snapshot)),
+    ml_summary_pack(&text, ml_generation_site(g), ml_str_of(ml_snapshot_hash(snapshot)), more,
                     ml_generation_warnings(g));
     m.text = ml_buf_str(&text);
     m.fds[m.fd_count++] = ml_snapshot_fd(snapshot);
@@ -51,26 +51,15 @@ static void answer_success(int channel, const struct ml_generation *g,
         _exit(1);
 }
 
-static struct ml_generation *load(struct ml_snapshot *snapshot, const struct ml_stage_conf *conf,
-                                  struct ml_buf *why)
-{
-    static const struct ml_script_host host; /* loading does no I/O */
-
-    if (conf->user != NULL && !ml_user_become(conf->user, why))
-        return NULL;
-    return ml_generation_load(snapshot, conf->number, &host, why);
-}
-
 static _Noreturn void stage_run(const struct ml_stage_conf *conf, int channel)
 {
     struct ml_buf why = {0};
-    struct ml_snapshot *snapshot = ml_snapshot_read(conf->dir, &why);
-    struct ml_generation *g = NULL;
+    struct ml_buf more = {0};
+    struct ml_snapshot *snapshot = NULL;
+    struct ml_generation *g = ml_files_load(conf, &snapshot, &more, &why);
 
-    if (snapshot != NULL)
-        g = load(snapshot, conf, &why);
     if (g != NULL)
-        answer_success(channel, g, snapshot);
+        answer_success(channel, g, snapshot, ml_buf_str(&more));
     else
         answer_failure(channel, conf->number, &why);
     ml_log_event_flush();

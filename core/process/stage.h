@@ -21,6 +21,7 @@ struct ml_stage_conf {
     double deadline_s;
     /* Whom to become after the directory was read and before a script runs; NULL: nobody else. */
     const struct ml_user *user;
+    struct ml_str more; /* files outside of dir that the site is known to use */
     void (*done)(void *ctx, struct ml_stage_result *result);
     void *ctx;
 };

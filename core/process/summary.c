@@ -23,10 +23,11 @@ static void pack_settings(struct ml_buf *out, const struct ml_settings *s)
 }
 
 void ml_summary_pack(struct ml_buf *out, const struct ml_site *site, struct ml_str hash,
-                     struct ml_str warnings)
+                     struct ml_str more, struct ml_str warnings)
 {
     pack_settings(out, &site->settings);
     ml_pack_str(out, hash);
+    ml_pack_str(out, more);
     ml_pack_str(out, warnings);
     ml_pack_u64(out, site->route_count);
     ml_pack_u64(out, site->listener_count);
@@ -95,6 +96,8 @@ struct ml_summary *ml_summary_unpack(struct ml_str bytes)
     s->arena = arena;
     unpack_settings(&in, arena, &s->settings);
     s->hash = unpack_text(&in, arena);
+    s->more = unpack_text(&in, arena);
+    in.bad |= s->more.len > 0 && s->more.p[s->more.len - 1] != '\0';
     s->warnings = unpack_text(&in, arena);
     s->route_count = (unsigned)ml_unpack_u64(&in);
     unpack_listeners(&in, s);

@@ -8,6 +8,7 @@ struct ml_summary {
     struct ml_arena *arena;      /* owned, with all strings */
     struct ml_settings settings; /* without what concerns scripts only */
     struct ml_str hash, warnings;
+    struct ml_str more; /* files outside the site: a list as of ml_snapshot_read_with */
     struct {
         struct ml_str host;
         int port;
@@ -17,7 +18,7 @@ struct ml_summary {
 
 /* Appends what is to be sent. */
 void ml_summary_pack(struct ml_buf *out, const struct ml_site *site, struct ml_str hash,
-                     struct ml_str warnings);
+                     struct ml_str more, struct ml_str warnings);
 /* NULL when bytes are not what ml_summary_pack made. */
 struct ml_summary *ml_summary_unpack(struct ml_str bytes);
 void ml_summary_free(struct ml_summary **summary);

@@ -13,8 +13,10 @@
 #include "base/log_event.h"
 #include "process/reload.h"
 #include "process/status.h"
+#include "process/tickets.h"
 #include "process/upstreams.h"
 #include "process/watch.h"
+#include "transport/tls_make.h"
 
 #include <assert.h>
 #include <sched.h>
@@ -39,6 +41,7 @@ struct supervisor {
     int signals; /* owned signalfd */
     ev_io signals_watcher;
     struct ml_timer end;    /* of CLOSE, then of DRAIN */
+    struct ml_timer tickets; /* until their key is replaced */
     struct ml_stage *stage; /* of the first load */
     struct ml_user user;
     struct ml_shm *shm;
@@ -131,6 +134,7 @@ static void on_committed(void *ctx)
     ml_fleet_set_heartbeat(s->fleet, summary->settings.heartbeat_timeout);
     if (s->watch != NULL) {
         ml_watch_set_poll(s->watch, summary->settings.poll_interval);
+        ml_watch_set_more(s->watch, summary->more);
         ml_watch_committed(s->watch, summary->hash.p);
     }
 }
@@ -143,6 +147,7 @@ static void start_watch(struct supervisor *s)
         return;
     s->watch =
         ml_watch_new(s->loop, s->conf->dir, summary->settings.poll_interval, on_changed_files, s);
+    ml_watch_set_more(s->watch, summary->more);
     ml_watch_committed(s->watch, summary->hash.p);
 }
 
@@ -412,6 +417,14 @@ static void on_first_stage(void *ctx, struct ml_stage_result *first)
     ml_stage_free(&s->stage);
 }
 
+static void on_old_key(void *ctx)
+{
+    struct supervisor *s = ctx;
+
+    ml_tickets_rotate();
+    ml_timer_set(&s->tickets, ML_TICKETS_ROTATE_S);
+}
+
 /* A connection takes a descriptor or two; the usual soft limit is 1024. */
 static void raise_fd_limit(void)
 {
@@ -457,6 +470,8 @@ static void supervisor_close(struct supervisor *s)
     ml_sockets_free(&s->sockets);
     ml_shm_free(&s->shm);
     ml_timer_drop(&s->end);
+    ml_timer_drop(&s->tickets);
+    ml_tickets_close();
     ev_io_stop(ml_loop_ev(s->loop), &s->signals_watcher);
     close(s->signals);
     ml_loop_free(&s->loop);
@@ -477,6 +492,10 @@ int ml_supervisor_run(const struct ml_supervisor_conf *conf)
         ml_loop_free(&s.loop);
         return ML_EXIT_START;
     }
+    ml_timer_init(&s.tickets, s.loop, on_old_key, &s);
+    ml_timer_set(&s.tickets, ML_TICKETS_ROTATE_S);
+    ml_tickets_open();
+    (void)ml_tls_development(); /* so that all processes show the same one */
     s.stage = ml_stage_new(&first);
     ml_loop_run(s.loop);
     if (s.served)

@@ -35,6 +35,7 @@ enum {
 struct ml_watch {
     struct ml_loop *loop; /* borrowed */
     char *dir;
+    struct ml_buf more; /* names of further files */
     double poll_s;
     void (*changed)(void *ctx);
     void *ctx;
@@ -184,7 +185,7 @@ static void start_inotify(struct ml_watch *w)
 
 static bool is_seen(struct ml_watch *w, char hash[17])
 {
-    ml_snapshot_hash_dir(w->dir, hash);
+    ml_snapshot_hash_with(w->dir, ml_buf_str(&w->more), hash);
     return strcmp(hash, w->seen) == 0;
 }
 
@@ -311,6 +312,12 @@ void ml_watch_committed(struct ml_watch *w, const char *hash)
     snprintf(w->seen, sizeof w->seen, "%.16s", hash);
 }
 
+void ml_watch_set_more(struct ml_watch *w, struct ml_str more)
+{
+    ml_buf_consume(&w->more, ml_buf_len(&w->more));
+    ml_buf_append(&w->more, more);
+}
+
 void ml_watch_set_poll(struct ml_watch *w, double poll_s)
 {
     w->poll_s = poll_s;
@@ -322,6 +329,7 @@ static void watch_release(void *p)
     struct ml_watch *w = p;
 
     free(w->dir);
+    ml_buf_release(&w->more);
     free(w);
 }
 

@@ -6,6 +6,7 @@
 #ifndef ML_PROCESS_WATCH_H
 #define ML_PROCESS_WATCH_H
 
+#include "base/buf.h"
 #include "transport/loop.h"
 
 struct ml_watch;
@@ -19,6 +20,9 @@ struct ml_watch *ml_watch_new(struct ml_loop *loop, const char *dir, double poll
 void ml_watch_committed(struct ml_watch *w, const char *hash);
 /* The site says another interval. */
 void ml_watch_set_poll(struct ml_watch *w, double poll_s);
+/* Looks at these files too, at each poll: a list as of ml_snapshot_read_with.  Before
+ * ml_watch_committed. */
+void ml_watch_set_more(struct ml_watch *w, struct ml_str more);
 void ml_watch_free(struct ml_watch **w);
 
 #endif

@@ -11,6 +11,7 @@
  * out)
  *              \___ stop ______/ */
 #include "script/api.h"
+#include "transport/tls_info.h"
 
 #include <stdlib.h>
 
@@ -110,6 +111,8 @@ static struct ml_request copy_request(const struct ml_request *from, struct ml_a
         ml_headers_add(&req.headers, arena, ml_arena_dup(arena, f->name),
                        ml_arena_dup(arena, f->value));
     }
+    if (req.tls != NULL)
+        ml_tls_session_ref(req.tls);
     req.upgrade = ML_STR_NONE;
     req.body = NULL;
     req.has_length = false;

@@ -113,6 +113,8 @@ static int open_bridge(lua_State *L)
     g->bridge = ml_bridge_open(L, &conf); /* pushes core */
     ml_api_chain_open(L, g->bridge);
     ml_load_open(L, &g->load);
+    lua_pushboolean(L, g->host.extend != NULL);
+    lua_setfield(L, -2, "for_tests"); /* there are no listeners */
     if (g->host.extend != NULL)
         g->host.extend(L, g->host.extend_ctx);
     return 2;
@@ -183,6 +185,8 @@ static struct ml_generation *generation_new(struct ml_snapshot *snapshot, uint32
     g->number = number;
     g->host = *host;
     g->load.snapshot = snapshot;
+    g->load.files = host->files;
+    g->load.files_later = host->files_later;
     g->load.site = ml_site_new();
     g->load.router = ml_router_new();
     ml_vm_open(&g->vm, g->load.site->settings.script_memory);

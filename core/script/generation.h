@@ -20,6 +20,10 @@ struct ml_script_host {
     double started_s; /* wall clock: begin of the gateway */
     char *(*status_json)(void *ctx); /* malloc'ed answer of `gw.status()`, or NULL */
     void *status_ctx;
+    /* Names of files outside the snapshot that the site uses are appended, each with its NUL, or
+     * NULL; and whether those that are missing will be there when it is loaded again. */
+    struct ml_buf *files;
+    bool files_later;
     /* For tests: may change the table `core` on top of L before the site is loaded; else NULL. */
     void (*extend)(lua_State *L, void *ctx);
     void *extend_ctx;

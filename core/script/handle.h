@@ -144,6 +144,8 @@ void ml_body_map_end(struct ml_exchange *ex);
 
 /* handle_query.c */
 /* Pushes {name = value} of "a=1&b=2"; a name that occurs again has a list of its values. */
+/* A table of what a TLS session has agreed on. */
+void ml_tls_push(lua_State *L, struct ssl_st *session);
 void ml_query_push(lua_State *L, struct ml_str text);
 /* Pushes {name = value} of the Cookie fields; the first of a name counts. */
 void ml_cookies_push(lua_State *L, const struct ml_headers *h);

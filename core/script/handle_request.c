@@ -65,6 +65,12 @@ static void make_cookies(lua_State *L, struct ml_exchange *ex, struct ml_task *t
     ml_cookies_push(L, &ex->req.headers);
 }
 
+static void make_tls(lua_State *L, struct ml_exchange *ex, struct ml_task *task)
+{
+    (void)task;
+    ml_tls_push(L, ex->req.tls);
+}
+
 static void make_ctx(lua_State *L, struct ml_exchange *ex, struct ml_task *task)
 {
     (void)ex;
@@ -156,7 +162,7 @@ static int get(lua_State *L, enum member id, struct ml_handle *h, struct ml_exch
     case MEMBER_headers:
         return ml_headers_push_view(L);
     case MEMBER_tls: /* nil: the connection is plain */
-        return 0;
+        return ex->req.tls != NULL ? lazy(L, h, ex, make_tls) : 0;
     default:
         return get_text(L, id, h, ex);
     }

@@ -107,6 +107,8 @@ static int add_listener(lua_State *L)
     c->url.keep_slashes = flag_field(L, "keep_slashes", false);
     c->trailers_pass = flag_field(L, "trailers", false);
     wrong = trusted(L, site, c);
+    if (wrong == NULL)
+        wrong = ml_load_tls(L, load_of(L), c);
     if (wrong != NULL)
         return refuse(L, wrong);
     site->listener_count++;
@@ -320,6 +322,7 @@ static const luaL_Reg functions[] = {
 void ml_load_open(lua_State *L, struct ml_load *load)
 {
     load->fallback = LUA_NOREF;
+    ml_load_open_tls(L, load);
     for (const luaL_Reg *f = functions; f->name != NULL; f++) {
         lua_pushlightuserdata(L, load);
         lua_pushcclosure(L, f->func, 1);

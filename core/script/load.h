@@ -21,6 +21,8 @@ struct ml_load {
     unsigned chain_count, chain_cap;
     int fallback; /* for requests without a route */
     struct ml_buf warnings;
+    struct ml_buf *files; /* names of files outside the snapshot that were asked for; or NULL */
+    bool files_later;     /* those that are missing will be there the next time */
     bool done; /* the site is loaded: nothing of this may be called any more */
 };
 

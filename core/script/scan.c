@@ -2,8 +2,8 @@
  *
  *   directory -- hidden or temporary name --> skipped
  *       |------- *.lua and data files ------> read
- *       '------- directory -----------------> walked, unless it is another site, the site's specs,
- * or one that the walk is already inside of
+ *       '------- directory -----------------> walked, unless it is another site, the site's specs
+ * or public files, or one that the walk is already inside of
  *
  * Symbolic links count as what they point to, under the name that is seen in the directory: that is
  * how Kubernetes lays out a ConfigMap (gateway.lua -> ..data/gateway.lua, ..data -> ..2024_05/). */
@@ -115,9 +115,11 @@ static bool is_site_file(const char *name, size_t len)
     return false;
 }
 
+/* public/ has the files that are served from the disk (gw.static). */
 static bool is_skipped_directory(const struct level *parent, const char *name)
 {
-    return strcmp(name, "node_modules") == 0 || (parent->depth == 0 && strcmp(name, "spec") == 0);
+    return strcmp(name, "node_modules") == 0 ||
+           (parent->depth == 0 && (strcmp(name, "spec") == 0 || strcmp(name, "public") == 0));
 }
 
 /* ---- files ---- */
@@ -208,6 +210,40 @@ static bool take_file(struct ml_scan *scan, const struct level *level, const cha
         ok = !S_ISREG(st.st_mode) || take_bytes(scan, level, name, fd, (size_t)st.st_size);
     close(fd);
     return ok;
+}
+
+/* A file that the site names although it is not a part of it.  One that is missing, or no file, is
+ * left out: whoever wanted it says so. */
+static bool take_more(struct ml_scan *scan, const struct level *top, const char *name)
+{
+    const char *path = strncmp(name, "//", 2) == 0 ? name + 2 : name;
+    int fd = openat(top->fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct stat st;
+    bool ok = true;
+
+    if (fd < 0)
+        return true;
+    if (scan->count == ML_SCAN_FILES_MAX)
+        ok = fail_limit(scan, "has more than %u files", ML_SCAN_FILES_MAX);
+    else if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+        ok = take_bytes(scan, top, name, fd, (size_t)st.st_size);
+    close(fd);
+    return ok;
+}
+
+static bool take_all_more(struct ml_scan *scan, const struct level *top)
+{
+    struct ml_str left = scan->more;
+
+    while (left.len > 0) {
+        size_t len = strnlen(left.p, left.len);
+
+        if (len == left.len || !take_more(scan, top, left.p))
+            return len == left.len; /* without its NUL it is no name */
+        left.p += len + 1;
+        left.len -= len + 1;
+    }
+    return true;
 }
 
 /* ---- directories ---- */
@@ -335,7 +371,7 @@ bool ml_scan_run(struct ml_scan *scan, struct ml_buf *why)
     if (ok) {
         top.dev = st.st_dev;
         top.ino = st.st_ino;
-        ok = walk(scan, &top);
+        ok = walk(scan, &top) && take_all_more(scan, &top);
     }
     close(top.fd);
     if (ok && scan->count > 1)

@@ -19,6 +19,7 @@ struct ml_scan_file {
 
 struct ml_scan { /* fill in the first part, the pass fills in the rest */
     const char *dir;
+    struct ml_str more; /* names of further files, each with its NUL; see snapshot.h */
     bool keep;                              /* keep the bytes */
     void (*entered)(void *ctx, int dir_fd); /* each directory of the site; may be NULL */
     void *ctx;

@@ -30,6 +30,8 @@ void ml_site_free(struct ml_site **site)
 
     if (*site == NULL)
         return;
+    for (unsigned i = 0; i < (*site)->listener_count; i++)
+        ml_tls_free(&(*site)->listeners[i].tls);
     arena = (*site)->arena;
     *site = NULL;
     ml_arena_free(&arena);

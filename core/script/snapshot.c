@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PASSES = 8, DIR_LEN_MAX = 4096, NAME_LEN_MAX = 2048, HASH_LEN = 16 };
+enum { PASSES = 8, DIR_LEN_MAX = 4096, NAME_LEN_MAX = ML_SNAPSHOT_NAME_MAX, HASH_LEN = 16 };
 enum { SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
 
 struct header {
@@ -58,10 +58,10 @@ static bool range_ok(const struct ml_snapshot *s, uint64_t from, uint64_t len)
     return from <= s->size && len <= s->size - from;
 }
 
-/* The name is relative and has no NUL: it goes into messages and compares as one string. */
+/* The name has no NUL: it goes into messages and compares as one string. */
 static bool name_ok(struct ml_str name)
 {
-    return name.len > 0 && name.len <= NAME_LEN_MAX && name.p[0] != '/' &&
+    return name.len > 0 && name.len <= NAME_LEN_MAX &&
            memchr(name.p, '\0', name.len) == NULL;
 }
 
@@ -263,7 +263,7 @@ enum pass { AGREED, FAILED, AGAIN };
 /* Reads everything, then reads it once more to see whether it was one moment. */
 static enum pass read_twice(const char *dir, struct ml_scan *scan, struct ml_buf *why)
 {
-    struct ml_scan again = {.dir = dir};
+    struct ml_scan again = {.dir = dir, .more = scan->more};
     enum pass result = AGAIN;
 
     if (!ml_scan_run(scan, why))
@@ -284,9 +284,9 @@ static struct ml_snapshot *agreed(const struct ml_scan *scan, struct ml_buf *why
     return NULL;
 }
 
-struct ml_snapshot *ml_snapshot_read(const char *dir, struct ml_buf *why)
+struct ml_snapshot *ml_snapshot_read_with(const char *dir, struct ml_str more, struct ml_buf *why)
 {
-    struct ml_scan scan = {.dir = dir, .keep = true};
+    struct ml_scan scan = {.dir = dir, .more = more, .keep = true};
     struct ml_snapshot *s = NULL;
     enum pass pass = AGAIN;
 
@@ -303,9 +303,9 @@ struct ml_snapshot *ml_snapshot_read(const char *dir, struct ml_buf *why)
     return s;
 }
 
-void ml_snapshot_hash_dir(const char *dir, char out[17])
+void ml_snapshot_hash_with(const char *dir, struct ml_str more, char out[17])
 {
-    struct ml_scan scan = {.dir = dir};
+    struct ml_scan scan = {.dir = dir, .more = more};
     struct ml_buf why = {0};
     bool ok = false;
 
@@ -318,6 +318,16 @@ void ml_snapshot_hash_dir(const char *dir, char out[17])
         print_hash(out, ml_scan_hash(&scan));
     ml_scan_drop(&scan);
     ml_buf_release(&why);
+}
+
+struct ml_snapshot *ml_snapshot_read(const char *dir, struct ml_buf *why)
+{
+    return ml_snapshot_read_with(dir, ML_STR_NONE, why);
+}
+
+void ml_snapshot_hash_dir(const char *dir, char out[17])
+{
+    ml_snapshot_hash_with(dir, ML_STR_NONE, out);
 }
 
 /* ---- looking things up ---- */

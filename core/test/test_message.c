@@ -187,7 +187,8 @@ TEST(a_summary_tells_what_the_supervisor_needs)
     struct ml_buf b = {0};
     struct ml_summary *sum;
 
-    ml_summary_pack(&b, s, ML_STR("0123456789abcdef"), ML_STR("a\nb\n"));
+    ml_summary_pack(&b, s, ML_STR("0123456789abcdef"), (struct ml_str){"/a\0//b", 7},
+                    ML_STR("a\nb\n"));
     sum = ml_summary_unpack(ml_buf_str(&b));
     CHECK(sum != NULL && sum->settings.workers == 3 && sum->settings.shutdown_delay == 1.5);
     CHECK(ml_str_eq(sum->settings.user, ML_STR("nobody")));
@@ -208,7 +209,7 @@ TEST(a_summary_that_is_cut_or_too_long_is_none)
     struct ml_buf b = {0};
     size_t len;
 
-    ml_summary_pack(&b, s, ML_STR("0123456789abcdef"), ML_STR(""));
+    ml_summary_pack(&b, s, ML_STR("0123456789abcdef"), ML_STR(""), ML_STR(""));
     len = ml_buf_len(&b);
     for (size_t cut = 0; cut < len; cut++) {
         char *copy = test_cliff(ml_buf_str(&b).p, cut);
@@ -228,12 +229,12 @@ TEST(a_summary_with_impossible_numbers_is_none)
     struct ml_buf b = {0};
 
     s->settings.workers = ML_SHM_WORKERS_MAX + 1;
-    ml_summary_pack(&b, s, ML_STR(""), ML_STR(""));
+    ml_summary_pack(&b, s, ML_STR(""), ML_STR(""), ML_STR(""));
     CHECK(ml_summary_unpack(ml_buf_str(&b)) == NULL);
     ml_buf_consume(&b, ml_buf_len(&b));
     s->settings.workers = 1;
     s->settings.poll_interval = -1;
-    ml_summary_pack(&b, s, ML_STR(""), ML_STR(""));
+    ml_summary_pack(&b, s, ML_STR(""), ML_STR(""), ML_STR(""));
     CHECK(ml_summary_unpack(ml_buf_str(&b)) == NULL);
     ml_site_free(&s);
     ml_buf_release(&b);

@@ -59,6 +59,8 @@ enum ml_err ml_stream_handshake(struct ml_stream *s);
 /* Why the handshake failed, in one line; NULL: it did not. */
 const char *ml_stream_tls_failure(const struct ml_stream *s);
 bool ml_stream_is_tls(const struct ml_stream *s);
+/* The agreed session, borrowed (transport/tls_info.h); NULL: plain, or the handshake is not over. */
+struct ssl_st *ml_stream_tls_session(const struct ml_stream *s);
 bool ml_stream_shaking_hands(const struct ml_stream *s);
 
 /* Reads once, up to max bytes, into the end of in.  ML_OK: at least one byte; AGAIN, EOF, RESET.

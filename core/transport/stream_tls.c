@@ -176,6 +176,13 @@ bool ml_stream_is_tls(const struct ml_stream *s)
     return s->tls != NULL;
 }
 
+struct ssl_st *ml_stream_tls_session(const struct ml_stream *s)
+{
+    if (s->tls == NULL || !ml_tls_link_open(s->tls->link))
+        return NULL;
+    return ml_tls_link_ssl(s->tls->link);
+}
+
 bool ml_stream_shaking_hands(const struct ml_stream *s)
 {
     return s->tls != NULL && !ml_tls_link_open(s->tls->link);

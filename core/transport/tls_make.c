@@ -10,6 +10,9 @@
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+#define HOST_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-"
 
 static void must(int ok)
 {
@@ -106,4 +109,22 @@ void ml_tls_make(const char *const *names, int days, struct ml_buf *cert, struct
     take_pem(key_out, key);
     X509_free(x);
     EVP_PKEY_free(pair);
+}
+
+struct ml_tls_pair ml_tls_development(void)
+{
+    static struct ml_buf cert, key;
+    char host[256] = "";
+    const char *names[] = {"localhost", "*.localhost", "127.0.0.1", "::1", NULL, NULL};
+
+    if (ml_buf_len(&cert) == 0) {
+        if (gethostname(host, sizeof host - 1) == 0 && host[strspn(host, HOST_CHARS)] == '\0' &&
+            host[0] != '\0')
+            names[4] = host;
+        ml_tls_make(names, 365, &cert, &key);
+    }
+    return (struct ml_tls_pair){.cert = ml_buf_str(&cert),
+                                .key = ml_buf_str(&key),
+                                .cert_name = "the development certificate",
+                                .key_name = "its key"};
 }

@@ -3,6 +3,7 @@ local client_tls = require "moonlatch.client_tls"
 local core = require "moonlatch.core"
 local handler = require "moonlatch.handler"
 local options = require "moonlatch.options"
+local tls = require "moonlatch.tls"
 local upstream = require "moonlatch.upstream"
 local where = require "moonlatch.where"
 
@@ -43,6 +44,7 @@ M.listen = {
   allow_encoded_slash = flag,
   keep_slashes = flag,
   trailers = flag,
+  tls = { "table", "string", optional = true },
 }
 M.limits = {
   line = { "size", optional = true, min = 64, max = 1024 * 1024, unit = "bytes" },
@@ -120,6 +122,11 @@ function M.add_listener(given)
   end
   for name, value in pairs(checked(M.timeouts, conf.timeouts, "gw.listen: timeouts", line)) do
     conf["timeout_" .. name] = value
+  end
+  if conf.tls and not core.for_tests then
+    local wrong
+    conf.tls, wrong = tls.read(conf.tls, conf.http2)
+    if wrong then where.fail("gw.listen: tls: " .. wrong, line) end
   end
   listen_elsewhere(conf, line)
   accept(core.listener(conf), "gw.listen", line)
