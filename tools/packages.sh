@@ -7,7 +7,7 @@ build="gcc libc6-dev make cmake ninja-build pkg-config luajit libluajit-5.1-dev 
        libc-ares-dev libhiredis-dev lua-cjson-dev libssl-dev libjwt-dev libcrypt-dev
        libnghttp2-dev zlib1g-dev libbrotli-dev"
 run="$build curl"
-test="$build lua-busted lua-check lua-socket lua-posix lua-cjson curl wrk procps git
+test="$build lua-check lua-socket lua-posix lua-cjson curl wrk procps git
       redis-server redis-tools"
 
 fuzz="clang libclang-rt-14-dev libssl-dev libjwt-dev"

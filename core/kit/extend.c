@@ -1,6 +1,7 @@
 /* extend.c - functions of core that a simulation puts in the place of others. */
 #include "kit/extend.h"
 
+#include "kit/cover.h"
 #include "outbound/redis_conf.h"
 #include "script/task.h"
 
@@ -70,6 +71,7 @@ void ml_extend(lua_State *L, void *ctx)
 {
     struct ml_extension *x = ctx;
 
+    ml_cover_attach(L, x);
     lua_newtable(L);
     for (lua_pushnil(x->outer); lua_next(x->outer, x->env) != 0; lua_pop(x->outer, 1)) {
         size_t len;

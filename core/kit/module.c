@@ -11,6 +11,7 @@
  *
  * An end is a connection, see ends.h.  A handle that outlived its simulation raises an error. */
 #include "base/err.h"
+#include "kit/cover.h"
 #include "kit/ends.h"
 #include "kit/extend.h"
 #include "kit/files.h"
@@ -94,7 +95,9 @@ static int load(lua_State *L)
     *x.sim = NULL;
     luaL_getmetatable(L, SIM);
     lua_setmetatable(L, -2);
-    snapshot = ml_files_snapshot(L, dir, files, &why);
+    x.snapshot = snapshot = ml_files_snapshot(L, dir, files, &why);
+    x.dir = dir;
+    x.files = files;
     if (snapshot != NULL)
         *x.sim = ml_sim_new(&snapshot, now, (uint64_t)seed, ml_extend, &x, &why);
     if (*x.sim == NULL)
@@ -325,5 +328,6 @@ __attribute__((visibility("default"))) int luaopen_moonlatch_kit(lua_State *L)
     lua_newtable(L);
     luaL_register(L, NULL, functions);
     ml_tools_open(L);
+    ml_cover_open(L);
     return 1;
 }

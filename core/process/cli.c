@@ -20,7 +20,7 @@ static const struct option_row OPTIONS[] = {
 #undef X
 };
 
-enum dir { NO_DIR, MAY_DIR, MUST_DIR, DIR_AND_REST, NAMES }; /* REST: another program's arguments */
+enum dir { NO_DIR, MAY_DIR, MUST_DIR, OWN, NAMES }; /* OWN: the command reads its arguments itself */
 
 struct command {
     const char *name;
@@ -44,10 +44,15 @@ static const struct command COMMANDS[] = {
     {"check", MUST_DIR, 0, ml_cli_check,
      "load the site in DIR as a reload would, and say what is wrong",
      "Errors and warnings are printed to stderr as \"file:line: what\".\n"},
-    {"test", DIR_AND_REST, 0, ml_cli_test,
+    {"test", OWN, 0, ml_cli_test,
      "run the specs of the site in DIR with busted, on this gateway's core",
-     "Options of busted follow DIR: moonlatch test . --output=TAP spec/one_spec.lua\n"
-     "Needs the packages luajit and lua-busted.\n"},
+     "  -o, --output NAME    TAP, junit, json, gtest, plainTerminal, utfTerminal, or a file of Lua\n"
+     "  --output-file FILE   writes there what would go to stdout\n"
+     "  --coverage[=WHAT]    which lines of the site ran: text, lcov:FILE, shipped, min:PERCENT, with\n"
+     "                       commas between them (docs/testing.md)\n"
+     "  --kit                prints where the kit for plain busted is\n"
+     "  --notices            prints the licences of busted and of what it needs\n"
+     "Everything else is busted's: --filter, --tags, --list, files of specs ... in DIR.\n"},
     {"init", MUST_DIR, BIT(FORCE), ml_cli_init, "write a small working site to DIR", ""},
     {"reload", MAY_DIR, BIT(WAIT) | BIT(CONTROL), ml_cli_reload,
      "have a running gateway look at its directory now",
@@ -70,7 +75,7 @@ enum { COMMAND_COUNT = sizeof COMMANDS / sizeof COMMANDS[0] };
 
 static void print_usage(FILE *to, const struct command *command)
 {
-    static const char *const dir[] = {"", " [DIR]", " DIR", " DIR [OPTIONS OF BUSTED]",
+    static const char *const dir[] = {"", " [DIR]", " DIR", " [OPTIONS] DIR [SPECS]",
                                       " UPSTREAM SERVER"};
 
     fprintf(to, "usage: moonlatch %s%s", command->name, dir[command->dir]);
@@ -212,6 +217,10 @@ static int parse(const struct command *command, char **argv, struct ml_cli_args 
     bool only_names = false;
     int code = ML_CLI_DONE;
 
+    if (command->dir == OWN && (*argv == NULL || find_option(*argv, &(const char *){NULL}) < 0)) {
+        args->rest = argv;
+        return ML_CLI_DONE;
+    }
     for (; *argv != NULL && code == ML_CLI_DONE; argv++) {
         if (!only_names && strcmp(*argv, "--") == 0)
             only_names = true;
@@ -219,10 +228,6 @@ static int parse(const struct command *command, char **argv, struct ml_cli_args 
             code = take_option(command, args, &argv);
         else
             code = take_dir(command, args, *argv);
-        if (command->dir == DIR_AND_REST && args->dir != NULL) {
-            args->rest = argv + 1;
-            break;
-        }
     }
     return code;
 }
@@ -243,7 +248,7 @@ int ml_cli_main(int argc, char **argv)
         return code;
     if (args.options[ML_OPTION_HELP] != NULL)
         return explain(command);
-    if ((command->dir == MUST_DIR || command->dir == DIR_AND_REST) && args.dir == NULL)
+    if (command->dir == MUST_DIR && args.dir == NULL)
         return refuse(command, "the site's directory is missing");
     if (command->dir == NAMES && args.name == NULL)
         return refuse(command, "an upstream and one of its servers are expected");

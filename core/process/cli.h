@@ -39,7 +39,7 @@ struct ml_cli_args {
     const char *dir;                      /* NULL when it was left out; drain: the upstream */
     const char *name;                     /* drain: the server */
     const char *options[ML_OPTION_COUNT]; /* value, "" for a flag, NULL when not given */
-    char **rest; /* test: what comes behind DIR, for another program; ends with NULL */
+    char **rest;                          /* test: all that was typed; ends with NULL */
 };
 
 /* Commands; they return an exit code and say on stderr what went wrong. */

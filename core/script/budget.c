@@ -26,7 +26,10 @@
 #define sigev_notify_thread_id _sigev_un._tid
 #endif
 
-enum { TICK_NS = 10 * 1000 * 1000 };
+enum {
+    TICK_NS = 10 * 1000 * 1000,
+    RESTING_COST = 20, /* how much slower interpreted code with a hook is, at most */
+};
 
 static struct {
     /* shared with the handler */
@@ -41,6 +44,7 @@ static struct {
     /* the handler's own */
     uint64_t seen, since_ns;
     /* never the handler's */
+    lua_Hook resting;  /* of VMs that are watched, or NULL */
     char message[160]; /* of the first kill of this resume, or "" */
     pid_t armed;
     timer_t timer;
@@ -59,6 +63,11 @@ static uint64_t cpu_ns(void)
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+static unsigned slowness(void)
+{
+    return watch.resting != NULL ? RESTING_COST : 1;
+}
+
 /* A hook has no frame of its own: ar is the function that overran.  Who catches the error is met by
  * the hook again, elsewhere; the first place is the one that counts. */
 static void kill_hook(lua_State *L, lua_Debug *ar)
@@ -74,7 +83,7 @@ static void kill_hook(lua_State *L, lua_Debug *ar)
         else
             snprintf(watch.message + strlen(watch.message),
                      sizeof watch.message - strlen(watch.message), "CPU budget of %d ms exceeded",
-                     (int)(watch.budget_ns / 1000000u));
+                     (int)(watch.budget_ns / 1000000u / slowness()));
     }
     lua_pushstring(L, watch.message);
     lua_error(L);
@@ -135,7 +144,7 @@ void ml_budget_enter(lua_State *L, double ms)
         return;
     }
     watch.L = L;
-    watch.budget_ns = (uint64_t)(ms * 1e6);
+    watch.budget_ns = (uint64_t)(ms * 1e6) * slowness();
     watch.killed = watch.memory = 0;
     watch.message[0] = '\0';
     watch.resumes++;
@@ -152,7 +161,7 @@ bool ml_budget_leave(void)
     barrier();
     if (watch.depth > 0 || !watch.killed)
         return watch.killed;
-    lua_sethook(watch.L, NULL, 0, 0);
+    lua_sethook(watch.L, watch.resting, watch.resting != NULL ? LUA_MASKLINE : 0, 0);
     return true;
 }
 
@@ -206,7 +215,13 @@ void ml_budget_own(lua_State *L)
     setitimer(ITIMER_PROF, &off, NULL); /* its clock is of no use, only its handler is */
     sigaction(SIGPROF, NULL, &action);
     watch.trigger = action.sa_handler;
-    luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
+    luaJIT_setmode(L, 0,
+                   LUAJIT_MODE_ENGINE | (watch.resting == NULL ? LUAJIT_MODE_ON : LUAJIT_MODE_OFF));
     barrier();
     watch.owner = L;
+}
+
+void ml_budget_rest(lua_Hook hook)
+{
+    watch.resting = hook;
 }

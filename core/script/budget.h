@@ -28,5 +28,8 @@ bool ml_budget_was_memory(void);
 void ml_budget_own(lua_State *L);
 /* Before L is closed or when it shall not own the slot any more; turns its JIT off. */
 void ml_budget_disown(lua_State *L);
+/* From now on VMs stay interpreted and have this line hook, which a kill replaces for a moment; each VM
+ * sets it once.  Budgets are larger then.  For tests. */
+void ml_budget_rest(lua_Hook hook);
 
 #endif

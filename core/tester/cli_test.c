@@ -1,122 +1,90 @@
-/* cli_test.c - `moonlatch test`: becomes busted under LuaJIT, with the kit at hand.
+/* cli_test.c - `moonlatch test`: busted and the kit in a VM of their own, both parts of this
+ * program.
  *
- *   luajit -e "load the kit" /usr/bin/busted --ignore-lua ...      in the site's directory
+ *   package.loaders: what is preloaded, what the program has (busted, moonlatch.test ...), files
+ *   moonlatch.test_main(arguments) -> exit code: reads the command line, runs busted
  *
- * busted's own first line names another Lua, so it is given to LuaJIT as a script. */
+ * What the program has comes before files, so that a busted that is installed makes no difference.
+ * Sites run in VMs inside the kit, as they do under plain busted. */
 #include "process/cli.h"
+#include "tester/modules.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <lauxlib.h>
 #include <limits.h>
+#include <lualib.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-static const char LOAD_KIT[] =
-    "package.loaded['moonlatch.kit'] = assert(package.loadlib(os.getenv('MOONLATCH_KIT'), "
-    "'luaopen_moonlatch_kit'))()";
-
-static int fail(const char *what, const char *path)
-{
-    fprintf(stderr, "moonlatch: cannot %s %s: %s\n", what, path, strerror(errno));
-    return ML_CLI_START;
-}
-
-/* A readable file of that name in a directory of PATH. */
-static bool find_program(const char *name, char path[PATH_MAX])
-{
-    const char *at = getenv("PATH");
-
-    while (at != NULL && *at != '\0') {
-        size_t len = strcspn(at, ":");
-
-        if (len > 0 && snprintf(path, PATH_MAX, "%.*s/%s", (int)len, at, name) < PATH_MAX &&
-            access(path, R_OK | X_OK) == 0)
-            return true;
-        at += at[len] == ':' ? len + 1 : len;
-    }
-    return false;
-}
-
-/* What LuaRocks installs is a shell script that starts another interpreter. */
-static bool is_lua_script(const char *path)
-{
-    char line[128] = "";
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-    if (fd < 0)
-        return false;
-    (void)!read(fd, line, sizeof line - 1);
-    close(fd);
-    line[strcspn(line, "\n")] = '\0';
-    return strncmp(line, "#!", 2) == 0 && strstr(line, "lua") != NULL;
-}
-
-/* $MOONLATCH_KIT, or beside this program, or where it is installed. */
-static bool find_kit(const char *self, char path[PATH_MAX])
+/* Beside this program, or where it is installed: for specs that start plain busted. */
+static void note_kit(const char *self)
 {
     static const char *const places[] = {"moonlatch_kit.so", "../lib/lua/5.1/moonlatch_kit.so"};
-    const char *given = getenv("MOONLATCH_KIT"), *slash = strrchr(self, '/');
+    const char *slash = strrchr(self, '/');
+    char place[2 * PATH_MAX], kit[PATH_MAX];
 
-    if (given != NULL && given[0] != '\0')
-        return realpath(given, path) != NULL;
     for (unsigned i = 0; i < sizeof places / sizeof places[0]; i++) {
-        char place[2 * PATH_MAX];
-
         snprintf(place, sizeof place, "%.*s/%s", (int)(slash - self), self, places[i]);
-        if (realpath(place, path) != NULL)
-            return true;
+        if (realpath(place, kit) != NULL && setenv("MOONLATCH_KIT", kit, 0) != 0)
+            abort();
     }
-    return false;
 }
 
-static int missing(const char *what)
+static void push_arguments(lua_State *L, char **rest)
 {
-    fprintf(stderr, "moonlatch: %s; on Debian: apt install luajit lua-busted\n", what);
-    return ML_CLI_START;
+    lua_newtable(L);
+    for (int i = 0; rest != NULL && rest[i] != NULL; i++) {
+        lua_pushstring(L, rest[i]);
+        lua_rawseti(L, -2, i + 1);
+    }
 }
 
-static int become_busted(char *luajit, char *busted, char **rest)
+/* Protected: all that may raise an error.  argument: struct ml_cli_args. */
+static int run(lua_State *L)
 {
-    static char execute[] = "-e", ignore[] = "--ignore-lua", code[sizeof LOAD_KIT];
-    size_t count = 0;
-    char **argv;
+    const struct ml_cli_args *args = lua_touserdata(L, 1);
 
-    while (rest != NULL && rest[count] != NULL)
-        count++;
-    argv = calloc(count + 6, sizeof *argv);
-    if (argv == NULL)
-        abort();
-    memcpy(code, LOAD_KIT, sizeof LOAD_KIT);
-    memcpy(argv, (char *[]){luajit, execute, code, busted, ignore}, 5 * sizeof *argv);
-    if (count > 0)
-        memcpy(argv + 5, rest, count * sizeof *argv);
-    execv(luajit, argv);
-    free(argv);
-    return fail("start", luajit);
+    luaL_openlibs(L);
+    ml_tester_open(L);
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "moonlatch.test_main");
+    lua_call(L, 1, 1);
+    push_arguments(L, args->rest);
+    lua_call(L, 1, 1);
+    return 1;
+}
+
+static int with_traceback(lua_State *L)
+{
+    luaL_traceback(L, L, lua_tostring(L, 1), 1);
+    return 1;
 }
 
 int ml_cli_test(const struct ml_cli_args *args)
 {
-    char self[PATH_MAX], kit[PATH_MAX], luajit[PATH_MAX], busted[PATH_MAX];
+    char self[PATH_MAX];
+    lua_State *L;
+    int code;
 
-    if (realpath("/proc/self/exe", self) == NULL)
-        return fail("find", "/proc/self/exe");
-    if (!find_kit(self, kit)) {
-        fprintf(stderr,
-                "moonlatch: moonlatch_kit.so is not beside %s; $MOONLATCH_KIT may name it\n", self);
+    if (realpath("/proc/self/exe", self) == NULL || setenv("MOONLATCH", self, 1) != 0) {
+        fprintf(stderr, "moonlatch: cannot find /proc/self/exe: %s\n", strerror(errno));
         return ML_CLI_START;
     }
-    if (!find_program("luajit", luajit))
-        return missing("luajit is not installed");
-    if (!find_program("busted", busted))
-        return missing("busted is not installed");
-    if (!is_lua_script(busted))
-        return missing("the first busted in PATH is no Lua script");
-    if (chdir(args->dir) != 0)
-        return fail("use", args->dir);
-    if (setenv("MOONLATCH_KIT", kit, 1) != 0 || setenv("MOONLATCH", self, 1) != 0)
+    note_kit(self);
+    L = luaL_newstate();
+    if (L == NULL)
         abort();
-    return become_busted(luajit, busted, args->rest);
+    lua_pushcfunction(L, with_traceback);
+    lua_pushcfunction(L, run);
+    lua_pushlightuserdata(L, (void *)args);
+    if (lua_pcall(L, 1, 1, 1) != 0) {
+        fprintf(stderr, "moonlatch: %s\n", lua_tostring(L, -1));
+        code = ML_CLI_START;
+    } else {
+        code = (int)lua_tointeger(L, -1);
+    }
+    lua_close(L);
+    return code;
 }
