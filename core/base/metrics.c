@@ -1,4 +1,4 @@
-/* metrics.c - registering, looking up, counting.
+/* metrics.c - areas, looking up, counting.
  *
  * A series is found by the text of its label set, as it will be exposed, under a keyed hash: values
  * may come from clients.  Which series exist is decided for all workers together, by a set of
@@ -12,25 +12,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-struct ml_metric {
-    struct ml_metrics *owner;
-    struct ml_metric *next;
-    struct metric_record *record;
-    uint32_t at;                    /* offset of the record */
-    unsigned place;                 /* in the region's list of metrics */
-    struct ml_slot *other;          /* NULL: not made yet */
-    struct ml_slot sink[CELLS_MAX]; /* where counts go that have no room */
-};
-
-struct ml_metrics {
-    struct ml_metrics_region *region; /* borrowed */
-    struct area *area;
-    struct ml_metric *metrics; /* owned */
-    uint32_t *index;           /* owned: offsets of series + 1, by hash; 0: free */
-    uint32_t index_cap, index_used;
-    struct ml_buf text;
-};
 
 /* ---- the region ---- */
 
@@ -48,26 +29,24 @@ struct ml_metrics_region *ml_metrics_init(void *memory, unsigned workers)
     return region;
 }
 
-/* Never 0, which means free. */
-static uint64_t hash_of(const struct ml_metrics_region *region, struct ml_str text)
+uint64_t ml_metrics_hash(const struct ml_metrics_region *region, struct ml_str text)
 {
     uint64_t hash = ml_hash_bytes(region->seed, text);
 
     return hash != 0 ? hash : 1;
 }
 
-/* The place of a name in the list of metrics; METRICS_MAX: the list is full. */
-static unsigned place_of(struct ml_metrics_region *region, uint64_t hash, bool make)
+unsigned ml_metrics_place(struct ml_metrics_region *region, uint64_t hash)
 {
     for (unsigned i = 0; i < METRICS_MAX; i++) {
         unsigned at = (unsigned)((hash + i) % METRICS_MAX);
         uint64_t found = atomic_load(&region->metrics[at].hash);
 
-        if (found == 0 && !make)
-            return METRICS_MAX;
-        if (found == hash || (found == 0 && (atomic_compare_exchange_strong(
-                                                 &region->metrics[at].hash, &found, hash) ||
-                                             found == hash)))
+        if (found == hash)
+            return at;
+        if (found == 0 &&
+            (atomic_compare_exchange_strong(&region->metrics[at].hash, &found, hash) ||
+             found == hash))
             return at;
     }
     return METRICS_MAX;
@@ -108,8 +87,7 @@ static struct record *record_at(struct ml_metrics *m, uint32_t at)
     return (struct record *)(m->area->bytes + at);
 }
 
-/* Zeroed room for a record that nobody sees yet; NULL when the area is full. */
-static void *record_begin(struct ml_metrics *m, size_t len)
+void *ml_metrics_record_begin(struct ml_metrics *m, size_t len)
 {
     uint64_t used = atomic_load_explicit(&m->area->used, memory_order_relaxed);
     struct record *r = record_at(m, (uint32_t)used);
@@ -124,8 +102,7 @@ static void *record_begin(struct ml_metrics *m, size_t len)
     return r;
 }
 
-/* It is whole: part of the area from now on.  Its offset. */
-static uint32_t record_end(struct ml_metrics *m, const struct record *r)
+uint32_t ml_metrics_record_end(struct ml_metrics *m, const struct record *r)
 {
     uint64_t used = atomic_load_explicit(&m->area->used, memory_order_relaxed);
 
@@ -176,7 +153,7 @@ static struct series_record *index_find(struct ml_metrics *m, uint32_t metric_at
 
 /* ---- opening ---- */
 
-static struct ml_metric *metric_new(struct ml_metrics *m, uint32_t at)
+struct ml_metric *ml_metrics_metric_new(struct ml_metrics *m, uint32_t at)
 {
     struct ml_metric *metric = calloc(1, sizeof *metric);
 
@@ -185,7 +162,7 @@ static struct ml_metric *metric_new(struct ml_metrics *m, uint32_t at)
     metric->owner = m;
     metric->at = at;
     metric->record = (struct metric_record *)record_at(m, at);
-    metric->place = place_of(m->region, metric->record->hash, true);
+    metric->place = ml_metrics_place(m->region, metric->record->hash);
     metric->next = m->metrics;
     m->metrics = metric;
     return metric;
@@ -198,7 +175,7 @@ static void read_area(struct ml_metrics *m)
 
     for (; (r = area_next(m->area, used, &at)) != NULL; begin = at) {
         if (r->tag == RECORD_METRIC) {
-            metric_new(m, (uint32_t)begin);
+            ml_metrics_metric_new(m, (uint32_t)begin);
             continue;
         }
         if ((m->index_used + 1) * 2 > m->index_cap)
@@ -253,150 +230,6 @@ void ml_metrics_unset_gauges(struct ml_metrics_region *region, unsigned worker)
             ml_gauge_unset(((struct series_record *)r)->cells);
 }
 
-/* ---- metrics ---- */
-
-static unsigned label_count(const struct ml_metric_def *def)
-{
-    unsigned n = 0;
-
-    while (n < ML_METRIC_LABELS_MAX && def->labels[n] != NULL)
-        n++;
-    return n;
-}
-
-static unsigned series_max(const struct ml_metric_def *def)
-{
-    unsigned max = def->series_max > 0 ? def->series_max : ML_METRIC_SERIES_DEFAULT;
-
-    return max < ML_METRIC_SERIES_MAX ? max : ML_METRIC_SERIES_MAX;
-}
-
-/* Appends the labels with their NULs. */
-static void add_labels(struct ml_buf *out, const struct ml_metric_def *def)
-{
-    for (unsigned i = 0; i < label_count(def); i++)
-        ml_buf_append(out, (struct ml_str){def->labels[i], strlen(def->labels[i]) + 1});
-}
-
-static struct ml_metric *find(struct ml_metrics *m, const char *name)
-{
-    for (struct ml_metric *metric = m->metrics; metric != NULL; metric = metric->next)
-        if (strcmp(metric_name(metric->record), name) == 0)
-            return metric;
-    return NULL;
-}
-
-static const char *kind_word(unsigned kind)
-{
-    static const char *const words[] = {"counter", "gauge", "histogram"};
-
-    return words[kind];
-}
-
-/* NULL, or in what r is not what def says. */
-static const char *difference(const struct metric_record *r, const struct ml_metric_def *def)
-{
-    struct ml_buf labels = {0};
-    bool same;
-
-    if (r->head.kind != def->kind)
-        return "kind";
-    if (r->head.merge != def->merge)
-        return "merge";
-    add_labels(&labels, def);
-    same = ml_str_eq(ml_buf_str(&labels), (struct ml_str){metric_labels(r), r->labels_len});
-    ml_buf_release(&labels);
-    if (!same)
-        return "labels";
-    if (r->bucket_count != def->bucket_count ||
-        memcmp(r->buckets, def->buckets, def->bucket_count * sizeof *r->buckets) != 0)
-        return "buckets";
-    return NULL;
-}
-
-static bool same(const struct ml_metric *metric, const struct ml_metric_def *def,
-                 struct ml_buf *why)
-{
-    const char *what = difference(metric->record, def);
-
-    if (what == NULL)
-        return true;
-    if (why != NULL)
-        ml_buf_printf(why,
-                      "the metric %s is in use since the gateway was started as a %s with another "
-                      "%s: give it another name, or restart the gateway",
-                      def->name, kind_word(metric->record->head.kind), what);
-    return false;
-}
-
-static bool full(struct ml_buf *why)
-{
-    if (why != NULL)
-        ml_buf_append(why, ML_STR("there are too many metrics"));
-    return false;
-}
-
-bool ml_metric_agrees(struct ml_metrics *m, const struct ml_metric_def *def, struct ml_buf *why)
-{
-    const struct ml_metric *metric = find(m, def->name);
-    unsigned used = 0;
-
-    if (metric != NULL)
-        return same(metric, def, why);
-    for (unsigned i = 0; i < METRICS_MAX; i++)
-        used += atomic_load(&m->region->metrics[i].hash) != 0;
-    return used < METRICS_MAX || full(why);
-}
-
-static struct ml_metric *metric_make(struct ml_metrics *m, const struct ml_metric_def *def,
-                                     uint64_t hash)
-{
-    size_t name_len = strlen(def->name) + 1, help_len = strlen(def->help) + 1;
-    size_t buckets_len = def->bucket_count * sizeof(double);
-    struct metric_record *r;
-    struct ml_buf labels = {0};
-
-    add_labels(&labels, def);
-    r = record_begin(m, sizeof *r + buckets_len + name_len + help_len + ml_buf_len(&labels));
-    if (r == NULL) {
-        ml_buf_release(&labels);
-        return NULL;
-    }
-    r->head.tag = RECORD_METRIC;
-    r->head.kind = (uint8_t)def->kind;
-    r->head.merge = (uint8_t)def->merge;
-    r->head.label_count = (uint8_t)label_count(def);
-    r->name_len = (uint32_t)name_len;
-    r->help_len = (uint32_t)help_len;
-    r->labels_len = (uint32_t)ml_buf_len(&labels);
-    r->bucket_count = def->bucket_count;
-    r->series_max = series_max(def);
-    r->hash = hash;
-    memcpy(r->buckets, def->buckets, buckets_len);
-    memcpy((char *)metric_name(r), def->name, name_len);
-    memcpy((char *)metric_help(r), def->help, help_len);
-    if (r->labels_len > 0)
-        memcpy((char *)metric_labels(r), ml_buf_str(&labels).p, r->labels_len);
-    ml_buf_release(&labels);
-    return metric_new(m, record_end(m, &r->head));
-}
-
-struct ml_metric *ml_metric_register(struct ml_metrics *m, const struct ml_metric_def *def,
-                                     struct ml_buf *why)
-{
-    struct ml_metric *metric = find(m, def->name);
-    uint64_t hash = hash_of(m->region, ml_str_of(def->name));
-
-    assert(def->bucket_count <= ML_METRIC_BUCKETS_MAX);
-    if (metric != NULL)
-        return same(metric, def, why) ? metric : NULL;
-    if (place_of(m->region, hash, true) < METRICS_MAX)
-        metric = metric_make(m, def, hash);
-    if (metric == NULL)
-        full(why);
-    return metric;
-}
-
 /* ---- series ---- */
 
 static uint32_t cell_count(const struct metric_record *r)
@@ -412,7 +245,7 @@ static struct ml_slot *series_make(struct ml_metric *metric, uint64_t hash, stru
 
     if ((m->index_used + 1) * 2 > m->index_cap)
         index_grow(m);
-    s = record_begin(m, sizeof *s + cells * sizeof(struct ml_slot) + key.len);
+    s = ml_metrics_record_begin(m, sizeof *s + cells * sizeof(struct ml_slot) + key.len);
     if (s == NULL)
         return NULL;
     s->head.tag = RECORD_SERIES;
@@ -425,7 +258,7 @@ static struct ml_slot *series_make(struct ml_metric *metric, uint64_t hash, stru
         memcpy((char *)series_key(s).p, key.p, key.len);
     if (s->head.kind == ML_GAUGE)
         ml_gauge_unset(s->cells);
-    index_put(m, record_end(m, &s->head));
+    index_put(m, ml_metrics_record_end(m, &s->head));
     return s->cells;
 }
 
@@ -461,7 +294,7 @@ static struct ml_slot *other(struct ml_metric *metric)
     for (unsigned i = 0; i < ML_METRIC_LABELS_MAX; i++)
         values[i] = ML_STR("other");
     key = write_key(metric, values);
-    hash = hash_of(metric->owner->region, ml_buf_str(&metric->owner->text));
+    hash = ml_metrics_hash(metric->owner->region, ml_buf_str(&metric->owner->text));
     s = index_find(metric->owner, metric->at, hash, key);
     metric->other = s != NULL ? s->cells : series_make(metric, hash, key);
     if (metric->other == NULL)
@@ -473,7 +306,7 @@ struct ml_slot *ml_metric_slot(struct ml_metric *metric, const struct ml_str *va
 {
     struct ml_metrics *m = metric->owner;
     struct ml_str key = write_key(metric, values);
-    uint64_t hash = hash_of(m->region, ml_buf_str(&m->text));
+    uint64_t hash = ml_metrics_hash(m->region, ml_buf_str(&m->text));
     struct series_record *s = index_find(m, metric->at, hash, key);
     struct ml_slot *made = NULL;
 

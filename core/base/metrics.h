@@ -67,7 +67,10 @@ void ml_metrics_unset_gauges(struct ml_metrics_region *region, unsigned worker);
 struct ml_metric *ml_metric_register(struct ml_metrics *m, const struct ml_metric_def *def,
                                      struct ml_buf *why);
 /* Would it be registered? */
-bool ml_metric_agrees(struct ml_metrics *m, const struct ml_metric_def *def, struct ml_buf *why);
+bool ml_metric_agrees(struct ml_metrics_region *region, const struct ml_metric_def *def,
+                      struct ml_buf *why);
+/* Unsets all series of a gauge that this worker has. */
+void ml_metric_unset(struct ml_metric *metric);
 /* The slot of the series with these label values, as many as there are labels; never NULL, lives as
  * long as m.  Bytes that are no UTF-8 are replaced. */
 struct ml_slot *ml_metric_slot(struct ml_metric *metric, const struct ml_str *values);

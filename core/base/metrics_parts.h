@@ -1,5 +1,5 @@
-/* metrics_parts.h - how the records of an area lie; for metrics.c, which writes them, and
- * metrics_text.c, which reads those of all workers.  Nobody else includes it. */
+/* metrics_parts.h - how the records of an area lie; for metrics.c and metrics_register.c, which
+ * write them, and metrics_text.c, which reads those of all workers.  Nobody else includes it. */
 #ifndef ML_BASE_METRICS_PARTS_H
 #define ML_BASE_METRICS_PARTS_H
 
@@ -57,6 +57,41 @@ struct ml_metrics_region {
     _Atomic uint64_t keys[KEYS_CAP]; /* hashes of the series that are admitted */
     struct area areas[];
 };
+
+struct ml_metric {
+    struct ml_metrics *owner;
+    struct ml_metric *next;
+    struct metric_record *record;
+    uint32_t at;                    /* offset of the record */
+    unsigned place;                 /* in the region's list of metrics */
+    struct ml_slot *other;          /* NULL: not made yet */
+    struct ml_slot sink[CELLS_MAX]; /* where counts go that have no room */
+};
+
+struct ml_metrics {
+    struct ml_metrics_region *region; /* borrowed */
+    struct area *area;
+    struct ml_metric *metrics; /* owned */
+    uint32_t *index;           /* owned: offsets of series + 1, by hash; 0: free */
+    uint32_t index_cap, index_used;
+    struct ml_buf text;
+};
+
+/* ---- metrics.c ---- */
+
+/* Never 0, which means free. */
+uint64_t ml_metrics_hash(const struct ml_metrics_region *region, struct ml_str text);
+/* The place of a name in the list of metrics, made when it is new; METRICS_MAX: the list is full.
+ */
+unsigned ml_metrics_place(struct ml_metrics_region *region, uint64_t hash);
+/* Zeroed room for a record that nobody sees yet; NULL when the area is full. */
+void *ml_metrics_record_begin(struct ml_metrics *m, size_t len);
+/* It is whole: part of the area from now on.  Its offset. */
+uint32_t ml_metrics_record_end(struct ml_metrics *m, const struct record *r);
+/* The metric whose record lies at that offset. */
+struct ml_metric *ml_metrics_metric_new(struct ml_metrics *m, uint32_t at);
+
+/* ---- records ---- */
 
 static inline const char *metric_name(const struct metric_record *m)
 {

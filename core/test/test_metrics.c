@@ -174,15 +174,15 @@ TEST(one_name_is_one_metric)
 
     CHECK(ml_metric_register(m, &requests, NULL) != NULL);
     changed.labels[1] = "path";
-    CHECK(!ml_metric_agrees(m, &changed, NULL));
+    CHECK(!ml_metric_agrees(region, &changed, NULL));
     CHECK(ml_metric_register(m, &changed, &why) == NULL);
     CHECK(memmem(ml_buf_str(&why).p, ml_buf_len(&why), "labels", 6) != NULL);
     ml_buf_release(&why);
     changed = seconds;
-    CHECK(ml_metric_agrees(m, &changed, NULL));
+    CHECK(ml_metric_agrees(region, &changed, NULL));
     CHECK(ml_metric_register(m, &seconds, NULL) != NULL);
     changed.buckets[0] = 0.2;
-    CHECK(!ml_metric_agrees(m, &changed, NULL));
+    CHECK(!ml_metric_agrees(region, &changed, NULL));
     ml_metrics_close(&m);
     munmap(region, len);
 }
