@@ -12,6 +12,7 @@
 #include "inbound/conn.h"
 
 #include "inbound/access_log.h"
+#include "inbound/account.h"
 #include "inbound/conn_parts.h"
 #include "inbound/h2.h"
 
@@ -67,9 +68,7 @@ static void log_turn(struct ml_conn *c, int status)
     if (t->logged)
         return;
     t->logged = true;
-    ml_access_log_write(in, t->ex, status);
-    if (in->stats != NULL)
-        atomic_fetch_add_explicit(&in->stats->requests, 1, memory_order_relaxed);
+    ml_account(in, t->ex, status);
 }
 
 static void turn_release(struct ml_conn *c)

@@ -65,6 +65,7 @@ struct ml_response {
 struct ml_exchange_notes {
     double start_s, upstream_s; /* monotonic begin; duration until the upstream's head, < 0: none */
     struct ml_str route, upstream, server, user_id, service;
+    struct ml_str label; /* what metrics call the route; empty: no route took the request */
     uint32_t generation;
     unsigned tries;
     enum ml_err why; /* reason of a failure */

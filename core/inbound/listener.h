@@ -38,7 +38,8 @@ struct ml_listener_conf { /* all times in seconds */
 void ml_listener_defaults(struct ml_listener_conf *conf);
 
 struct ml_listener;
-struct ml_access_log; /* inbound/access_log.h */
+struct ml_access_log;      /* inbound/access_log.h */
+struct ml_request_metrics; /* inbound/account.h */
 
 /* What the connections of a worker share. */
 struct ml_inbound {
@@ -47,6 +48,7 @@ struct ml_inbound {
     struct ml_log *access_log; /* may be NULL */
     struct ml_str service;     /* "service" field of the log */
     struct ml_shm_worker *stats;
+    struct ml_request_metrics *metrics; /* may be NULL */
     bool draining; /* answers say Connection: close */
     unsigned connections;
     struct ml_listener *listeners;
