@@ -156,3 +156,8 @@ void ml_log_event_write(enum ml_log_level level, const struct ml_log_kv *fields)
     ml_log_flush(events_log());
     ml_buf_release(&line);
 }
+
+uint64_t ml_log_event_dropped(void)
+{
+    return ml_log_dropped(events_log());
+}

@@ -78,6 +78,8 @@ bool ml_log_level_parse(struct ml_str name, enum ml_log_level *level);
 void ml_log_event_set_sink(struct ml_log *sink);
 /* Writes what had to wait. */
 void ml_log_event_flush(void);
+/* Events lost so far by the log they go to. */
+uint64_t ml_log_event_dropped(void);
 /* For a child after fork(), before it closes descriptors it does not know: events go to stderr. */
 void ml_log_event_forget(void);
 

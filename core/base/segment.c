@@ -46,6 +46,7 @@ struct ml_segment {
     uint32_t bucket_mask;
     double earliest_s;   /* no entry expires before; infinity: none does */
     double next_sweep_s; /* not swept before */
+    uint64_t evicted;    /* since the start: a segment that is emptied keeps it */
     uint32_t chunks_at;  /* offset of chunk 1 */
     uint32_t buckets[];
 };
@@ -243,8 +244,13 @@ static void make_room(struct ml_segment *s, size_t chunks, double now_s)
 {
     if (s->free_count < chunks && s->earliest_s <= now_s && s->next_sweep_s <= now_s)
         sweep(s, now_s);
-    while (s->free_count < chunks)
-        drop(s, head_at(s, s->oldest));
+    while (s->free_count < chunks) {
+        struct head *oldest = head_at(s, s->oldest);
+
+        if (!expired(oldest, now_s))
+            s->evicted++;
+        drop(s, oldest);
+    }
 }
 
 /* -- entries ------------------------------------------------------------------------------------
@@ -433,4 +439,13 @@ unsigned ml_segment_keys(struct ml_segment *s, struct ml_str dict, unsigned max,
         n++;
     }
     return n;
+}
+
+void ml_segment_usage(const struct ml_segment *s, struct ml_shdict_usage *out)
+{
+    uint32_t count = __atomic_load_n(&s->chunk_count, __ATOMIC_RELAXED);
+    uint32_t unused = __atomic_load_n(&s->free_count, __ATOMIC_RELAXED);
+
+    out->used += (uint64_t)(count > unused ? count - unused : 0) * CHUNK_LEN;
+    out->evictions += __atomic_load_n(&s->evicted, __ATOMIC_RELAXED);
 }

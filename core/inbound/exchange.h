@@ -15,6 +15,7 @@
 
 struct ml_exchange;
 struct ml_upstream; /* outbound: the running request, cancelled with the exchange */
+struct ml_timing;   /* script: the time of its middlewares is taken */
 
 struct ml_request {
     struct ml_str method;
@@ -100,6 +101,7 @@ struct ml_exchange {
     struct ml_wire wire;
     void *task;      /* the script layer's */
     struct ml_upstream *upstream; /* request in flight; outbound clears it */
+    struct ml_timing *timing;     /* NULL for most */
     uint64_t serial; /* handles of scripts compare it: never used twice in a process */
     bool responded;  /* respond was called */
     bool body_asked; /* ask_body was called */

@@ -3,6 +3,7 @@
 #include "inbound/h2_parts.h"
 
 #include "inbound/access_log.h"
+#include "inbound/account.h"
 
 #include <assert.h>
 
@@ -71,9 +72,7 @@ static void log_stream(struct h2_stream *s, int status)
 {
     struct ml_inbound *in = s->h2->port->in;
 
-    ml_access_log_write(in, s->ex, status);
-    if (in->stats != NULL)
-        atomic_fetch_add_explicit(&in->stats->requests, 1, memory_order_relaxed);
+    ml_account(in, s->ex, status);
 }
 
 static void forget(struct h2_stream *s)

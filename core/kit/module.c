@@ -7,7 +7,7 @@
  *       bytes when the host is a Redis
  *   sim:host(name, port) -> index                    sim:mode(index, "accept"|"refuse"|"reset")
  *   sim:facts() -> { upstreams, ports, redis, warnings }   sim:log("events"|"access") -> text
- *   sim:close()
+ *   sim:metrics() -> the page of metrics             sim:close()
  *
  * An end is a connection, see ends.h.  A handle that outlived its simulation raises an error. */
 #include "base/err.h"
@@ -299,6 +299,17 @@ static int sim_log(lua_State *L)
     return 1;
 }
 
+static int sim_metrics(lua_State *L)
+{
+    struct ml_sim *sim = check_sim(L, 1);
+    struct ml_buf text = {0};
+
+    ml_sim_metrics(sim, &text);
+    push_str(L, ml_buf_str(&text)); /* no memory: the test program ends */
+    ml_buf_release(&text);
+    return 1;
+}
+
 static int sim_close(lua_State *L)
 {
     struct ml_sim **sim = luaL_checkudata(L, 1, SIM);
@@ -317,6 +328,7 @@ __attribute__((visibility("default"))) int luaopen_moonlatch_kit(lua_State *L)
         {"settle", sim_settle}, {"next", sim_next},     {"move", sim_move},
         {"clock", sim_clock},   {"client", sim_client}, {"request", sim_request},
         {"host", sim_host},     {"mode", sim_mode},     {"facts", sim_facts},
+        {"metrics", sim_metrics},
         {"log", sim_log},       {"close", sim_close},   {NULL, NULL}};
     static const luaL_Reg functions[] = {{"load", load}, {NULL, NULL}};
 

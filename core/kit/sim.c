@@ -2,8 +2,10 @@
 #include "kit/sim.h"
 
 #include "base/log_event.h"
+#include "inbound/account.h"
 #include "kit/peers.h"
 #include "outbound/upstream.h"
+#include "process/page.h"
 #include "process/status.h"
 
 #include <math.h>
@@ -201,6 +203,31 @@ static char *status_json(void *ctx)
     return copy;
 }
 
+static void metrics_text(void *ctx, enum ml_exposition format, struct ml_buf *out)
+{
+    struct ml_sim *sim = ctx;
+
+    ml_page_write(sim->shm, sim->inbound.service, format, out);
+}
+
+void ml_sim_metrics(struct ml_sim *sim, struct ml_buf *out)
+{
+    struct ml_sim *before = ml_sim_enter(sim);
+
+    metrics_text(sim, ML_PROMETHEUS, out);
+    ml_sim_leave(before);
+}
+
+static void open_metrics(struct ml_sim *sim)
+{
+    sim->metrics = ml_metrics_open(ml_shm_metrics(sim->shm), 0);
+    sim->inbound.metrics = ml_request_metrics_new(sim->metrics);
+    ml_outbound_count(sim->outbound, sim->metrics);
+    sim->host.metrics = sim->metrics;
+    sim->host.metrics_region = ml_shm_metrics(sim->shm);
+    sim->host.metrics_text = metrics_text;
+}
+
 static void sim_open(struct ml_sim *sim)
 {
     sim->loop = ml_loop_new();
@@ -218,6 +245,7 @@ static void sim_open(struct ml_sim *sim)
                                         .started_s = sim->wall_begin_s,
                                         .status_json = status_json,
                                         .status_ctx = sim};
+    open_metrics(sim);
     ml_listener_defaults(&sim->conf);
 }
 
@@ -297,6 +325,8 @@ static void sim_close(struct ml_sim *sim)
     if (!end_generation(sim))
         return;
     ml_outbound_free(&sim->outbound);
+    ml_request_metrics_free(&sim->inbound.metrics);
+    ml_metrics_close(&sim->metrics);
     ml_resolver_free(&sim->resolver);
     ml_loop_free(&sim->loop);
     ml_shm_free(&sim->shm);

@@ -56,6 +56,7 @@ struct ml_sim {
     struct ml_resolver *resolver;
     struct ml_outbound *outbound;
     struct ml_shm *shm;
+    struct ml_metrics *metrics; /* owned, like inbound.metrics */
     struct ml_inbound inbound;
     struct ml_handler handler, inner;
     struct ml_script_host host;
@@ -89,6 +90,8 @@ void ml_sim_move(struct ml_sim *sim, double by_s); /* moves the clock, fires wha
 /* A client that connects from that address to the listener with that port (0: the first). NULL: no
  * such listener. */
 struct ml_sim_end *ml_sim_client(struct ml_sim *sim, const struct ml_address *from, int port);
+/* Appends the page of metrics, as `gw.metrics.text()` has it. */
+void ml_sim_metrics(struct ml_sim *sim, struct ml_buf *out);
 /* The index of a host, made when it is new. */
 unsigned ml_sim_host(struct ml_sim *sim, struct ml_str name, int port);
 /* The site that is being loaded uses this Redis; it is up. */

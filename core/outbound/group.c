@@ -271,6 +271,7 @@ struct ml_group *ml_group_new(struct ml_outbound *o, const struct ml_group_conf 
     r = g->roster;
     for (unsigned i = 0; r->count > 1 && i < o->worker % 64; i++)
         ml_balance_round_robin(r->candidates, r->count); /* workers begin apart */
+    ml_group_count(g);
     return g;
 }
 

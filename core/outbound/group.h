@@ -2,6 +2,7 @@
 #ifndef ML_OUTBOUND_GROUP_H
 #define ML_OUTBOUND_GROUP_H
 
+#include "base/metrics.h"
 #include "outbound/balance.h"
 #include "outbound/health.h"
 #include "outbound/roster.h"
@@ -24,6 +25,10 @@ struct ml_group {
     uint64_t given_hash, list_version; /* see lists.h */
     bool listed;                       /* the list is a script's */
     struct ml_str texts;               /* owned: those of the conf */
+    struct { /* NULL: nothing is counted */
+        const struct ml_metric *head;
+        struct ml_slot *head_slot, *retries;
+    } metrics;
 };
 
 void ml_group_hold(struct ml_group *g);
@@ -31,6 +36,7 @@ void ml_group_hold(struct ml_group *g);
 const struct ml_client_tls *ml_group_tls(struct ml_group *g);
 /* In the place of what its conf says; holds it. */
 void ml_group_set_tls(struct ml_group *g, struct ml_client_tls *tls);
+void ml_group_count(struct ml_group *g); /* its metrics; count.c */
 
 /* Other servers from now on; requests in flight go on with those they have. */
 void ml_group_set_servers(struct ml_group *g, const struct ml_server_conf *list, unsigned count);

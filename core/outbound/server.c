@@ -220,6 +220,8 @@ void ml_server_release(struct ml_server **server)
     while (*at != s)
         at = &(*at)->next;
     *at = s->next;
+    if (s->idle_slot != NULL)
+        ml_gauge_unset(s->idle_slot);
     ml_pool_drop(&s->pool);
     ml_name_release(&s->name);
     ml_loop_bury(s->o->loop, server_free, s);

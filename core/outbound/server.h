@@ -5,6 +5,7 @@
 #ifndef ML_OUTBOUND_SERVER_H
 #define ML_OUTBOUND_SERVER_H
 
+#include "base/metrics.h"
 #include "base/shm.h"
 #include "outbound/pool.h"
 #include "transport/resolver.h"
@@ -25,6 +26,7 @@ struct ml_outbound {      /* what the servers of a worker have in common */
     struct ml_checks *checks;         /* owned; NULL until there is something to check; check.c */
     struct ml_client_tls *client_tls; /* owned by their users; client_tls.c */
     struct ml_redis *redis;           /* owned by their users; redis.c */
+    struct ml_metrics *metrics;       /* borrowed; NULL: nothing is counted */
     struct ml_upstream *spare;        /* requests that ended, for use again; upstream.c */
     unsigned spare_count;
     uint64_t random; /* state of a xorshift generator */
@@ -60,6 +62,7 @@ struct ml_server {
     } avoided[ML_AVOIDED_MAX];
     unsigned next_avoided;
     struct ml_pool pool;
+    struct ml_slot *idle_slot;   /* count.c; NULL: not made yet */
     struct ml_shm_server *state; /* shared, or own when the slots are used up */
     struct ml_shm_server own;
 };

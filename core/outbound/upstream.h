@@ -72,6 +72,7 @@ struct ml_group_conf { /* times in seconds; 0: default in brackets */
                   * health stays in this process */
 };
 
+struct ml_metrics;  /* base/metrics.h */
 struct ml_outbound; /* per worker: pools of all servers */
 struct ml_group;
 struct ml_tls_client_conf; /* transport/tls.h */
@@ -79,6 +80,10 @@ struct ml_tls_client_conf; /* transport/tls.h */
 struct ml_outbound *ml_outbound_new(struct ml_loop *loop, struct ml_resolver *resolver,
                                     struct ml_shm *shm, unsigned worker);
 void ml_outbound_free(struct ml_outbound **o);
+/* Counts there what groups that are made from now on do; m is borrowed. */
+void ml_outbound_count(struct ml_outbound *o, struct ml_metrics *m);
+/* Sets the gauges of the pools. */
+void ml_outbound_gauge(struct ml_outbound *o);
 
 /* Checks a server URL without any I/O: NULL, or what is wrong with it (a static text). */
 const char *ml_server_url_check(struct ml_str url);

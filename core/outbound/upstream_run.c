@@ -128,6 +128,9 @@ static enum next begin_answer(struct ml_upstream *u, struct ml_http1_response *r
     u->keep_alive = r->keep_alive && r->framing != ML_BODY_CLOSE;
     u->keep_s = ml_upstream_head_keep_s(r);
     ex->notes.upstream_s = upstream_now_s(u) - u->begin_s;
+    if (u->group->metrics.head_slot != NULL)
+        ml_histogram_observe(u->group->metrics.head, u->group->metrics.head_slot,
+                             ex->notes.upstream_s);
     ml_upstream_try_good(u);
     u->recv = (struct ml_body_in){.framing = r->framing, .left = r->length};
     ml_upstream_head_take(ex, r);

@@ -188,6 +188,12 @@ static void begin_try(struct ml_upstream *u, enum state state)
     ml_buf_release(&u->out);
 }
 
+static void count_retry(struct ml_upstream *u)
+{
+    if (u->group->metrics.retries != NULL)
+        ml_metric_add(u->group->metrics.retries, 1);
+}
+
 enum next ml_upstream_try_failed(struct ml_upstream *u, enum ml_err why)
 {
     bool other;
@@ -196,6 +202,7 @@ enum next ml_upstream_try_failed(struct ml_upstream *u, enum ml_err why)
         return ml_upstream_try_give_up(u, why);
     if (may_refresh(u, why)) {
         ml_upstream_try_drop_link(u);
+        count_retry(u);
         u->fresh = true;
         begin_try(u, RESOLVE);
         return MORE;
@@ -207,6 +214,7 @@ enum next ml_upstream_try_failed(struct ml_upstream *u, enum ml_err why)
     if (!other)
         return ml_upstream_try_give_up(u, why);
     leave_server(u);
+    count_retry(u);
     begin_try(u, PICK);
     return MORE;
 }

@@ -48,7 +48,9 @@ static void sort_names(struct ml_buf *list)
 static struct ml_generation *load(const struct ml_stage_conf *conf, struct ml_snapshot *snapshot,
                                   bool later, struct ml_buf *files, struct ml_buf *why)
 {
-    struct ml_script_host host = {.files = files, .files_later = later}; /* no I/O */
+    struct ml_script_host host = {.files = files, /* no I/O */
+                                  .files_later = later,
+                                  .metrics_region = conf->metrics};
     struct ml_generation *g = ml_generation_load(snapshot, conf->number, &host, why);
 
     sort_names(files);

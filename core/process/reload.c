@@ -317,6 +317,7 @@ static void begin(struct ml_reload *r)
                                  .number = r->live.number + 1,
                                  .deadline_s = STAGE_S,
                                  .user = r->conf.user,
+                                 .metrics = r->conf.metrics,
                                  .done = on_staged,
                                  .ctx = r};
 

@@ -15,6 +15,7 @@ struct ml_reload_conf {
     const char *dir;
     struct ml_sockets *sockets;
     const struct ml_user *user;
+    struct ml_metrics_region *metrics;
     void (*changed)(void *ctx);   /* what ml_reload_describe tells is another thing now */
     void (*committed)(void *ctx); /* a new generation is live in all workers */
     void *ctx;

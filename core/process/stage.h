@@ -2,6 +2,7 @@
 #ifndef ML_PROCESS_STAGE_H
 #define ML_PROCESS_STAGE_H
 
+#include "base/metrics.h"
 #include "process/summary.h"
 #include "process/user.h"
 #include "transport/loop.h"
@@ -21,6 +22,7 @@ struct ml_stage_conf {
     double deadline_s;
     /* Whom to become after the directory was read and before a script runs; NULL: nobody else. */
     const struct ml_user *user;
+    struct ml_metrics_region *metrics; /* of the running gateway; NULL: there is none */
     struct ml_str more; /* files outside of dir that the site is known to use */
     void (*done)(void *ctx, struct ml_stage_result *result);
     void *ctx;

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log_event.h"
+#include "process/counts.h"
 #include "process/reload.h"
 #include "process/status.h"
 #include "process/tickets.h"
@@ -48,6 +49,7 @@ struct supervisor {
     struct ml_sockets *sockets;
     struct ml_reload *reload;
     struct ml_fleet *fleet;
+    struct ml_counts *counts;
     struct ml_control *control;
     struct ml_watch *watch;
 };
@@ -357,6 +359,7 @@ static bool open_all(struct supervisor *s, struct ml_stage_result *first, struct
     struct ml_reload_conf conf = {.loop = s->loop,
                                   .dir = s->conf->dir,
                                   .user = &s->user,
+                                  .metrics = ml_shm_metrics(s->shm),
                                   .changed = publish,
                                   .committed = on_committed,
                                   .ctx = s};
@@ -392,6 +395,7 @@ static void start_workers(struct supervisor *s)
     ml_reload_set_fleet(s->reload, s->fleet);
     ml_fleet_set_heartbeat(s->fleet, settings->heartbeat_timeout);
     s->state = START;
+    s->counts = ml_counts_open_alone(s->loop, s->shm, worker_count(s, settings));
     publish(s);
     ml_fleet_start(s->fleet);
     publish(s);
@@ -408,7 +412,7 @@ static void on_first_stage(void *ctx, struct ml_stage_result *first)
     }
     s->shm = ml_shm_new_for(first->summary->settings.shared_memory,
                             first->summary->settings.limiter_memory,
-                            worker_count(s, &first->summary->settings));
+                            worker_count(s, &first->summary->settings) + 1); /* and this process */
     if (open_all(s, first, &why))
         start_workers(s);
     else
@@ -468,6 +472,7 @@ static void supervisor_close(struct supervisor *s)
     ml_fleet_free(&s->fleet);
     ml_reload_free(&s->reload);
     ml_sockets_free(&s->sockets);
+    ml_counts_close(&s->counts);
     ml_shm_free(&s->shm);
     ml_timer_drop(&s->end);
     ml_timer_drop(&s->tickets);

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log_event.h"
 #include "process/child.h"
+#include "process/counts.h"
 #include "process/logs.h"
 #include "process/message.h"
 #include "process/ports.h"
@@ -42,6 +43,7 @@ struct worker {
     struct ml_script_host host;
     struct ml_ports *ports;
     struct ml_shm_worker *stats; /* borrowed */
+    struct ml_counts *counts;
     struct ml_generation *current;
     struct ml_logs *logs;
     struct { /* what the last LOAD left */
@@ -272,13 +274,13 @@ static void rest(struct worker *w)
 static void on_tick(void *ctx)
 {
     struct worker *w = ctx;
-
     atomic_store(&w->stats->beat_ms, ml_clock_mono_ms());
     ml_outbound_tick(w->outbound);
     if (w->logs != NULL)
         ml_logs_flush(w->logs);
     if (w->inbound.access_log != NULL)
         atomic_store(&w->stats->log_dropped, ml_log_dropped(w->inbound.access_log));
+    ml_counts_tick(w->counts, w->current, TICK_S);
     rest(w);
     ml_timer_set(&w->tick, TICK_S);
 }
@@ -340,6 +342,13 @@ static char *status_json(void *ctx)
     return copy;
 }
 
+static void metrics_text(void *ctx, enum ml_exposition format, struct ml_buf *out)
+{
+    struct worker *w = ctx;
+
+    ml_counts_page(w->counts, format, out);
+}
+
 /* A terminal's signals reach the whole process group, but only the supervisor acts on them. */
 static int open_signals(void)
 {
@@ -386,9 +395,11 @@ static void worker_open(struct worker *w, const struct ml_worker_boot *boot)
                                       .outbound = w->outbound,
                                       .shm = boot->shm,
                                       .worker = boot->index,
+                                      .metrics_text = metrics_text,
                                       .started_s = facts.started_s,
                                       .status_json = status_json,
                                       .status_ctx = w};
+    w->counts = ml_counts_open(boot->shm, boot->index, &w->inbound, w->outbound, &w->host);
     ml_timer_init(&w->tick, w->loop, on_tick, w);
     ml_timer_init(&w->drained, w->loop, on_drained, w);
     ml_timer_init(&w->deadline, w->loop, on_deadline, w);
@@ -450,6 +461,7 @@ static void worker_close(struct worker *w)
     ml_timer_drop(&w->deadline);
     ml_timer_drop(&w->alone);
     ml_outbound_free(&w->outbound);
+    ml_counts_close(&w->counts);
     ml_resolver_free(&w->resolver);
     ml_loop_free(&w->loop);
     ml_logs_free(&w->logs);

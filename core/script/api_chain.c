@@ -2,11 +2,14 @@
  *
  *   core.again() -> req           of the running task; the response of a former pass is dropped
  *   core.unmatched() -> outcome, allow     "none", "method" or "options", and the value for Allow
+ *   core.step(label) -> number            of a middleware
+ *   core.enter(number)                    from here on the time is its own (0: nobody's)
  *   core.uptime() -> seconds      core.status() -> JSON text */
 #include "script/handle.h"
 
 #include "base/clock.h"
 #include "outbound/upstream.h"
+#include "script/steps.h"
 
 #include <stdlib.h>
 
@@ -83,9 +86,27 @@ static int status(lua_State *L)
     return 1;
 }
 
+static int step(lua_State *L)
+{
+    struct ml_bridge *b = ml_bridge_of(L);
+
+    lua_pushinteger(L, (lua_Integer)ml_steps_add(b->conf.steps, ml_check_str(L, 1)));
+    return 1;
+}
+
+static int enter(lua_State *L)
+{
+    struct ml_task *task = ml_task_running(L);
+    struct ml_exchange *ex = task != NULL ? ml_task_exchange(task) : NULL;
+
+    if (ex != NULL && ex->timing != NULL)
+        ml_timing_enter(ex->timing, (unsigned)lua_tointeger(L, 1));
+    return 0;
+}
+
 static const luaL_Reg functions[] = {
-    {"again", again}, {"unmatched", unmatched}, {"uptime", uptime}, {"status", status},
-    {NULL, NULL},
+    {"again", again},   {"unmatched", unmatched}, {"step", step}, {"enter", enter},
+    {"uptime", uptime}, {"status", status},       {NULL, NULL},
 };
 
 void ml_api_chain_open(lua_State *L, struct ml_bridge *b)

@@ -1,7 +1,7 @@
 /* api_response.c - responses that scripts make, and how one becomes that of the exchange.
  *
  *   core.response(status, body, headers)   core.error(status, code, message)
- *   core.redirect(url, status) -> res      core.adopt(res) -> res
+ *   core.redirect(url, status) -> res      core.adopt(res, step) -> res
  *   core.responded() -> res or nil         core.current() -> req or nil
  *
  * While a request is handled a response lives in the memory of its exchange, and returning it moves
@@ -11,6 +11,7 @@
 
 #include "base/json.h"
 #include "protocol/http1.h"
+#include "script/steps.h"
 
 /* ---- making ---- */
 
@@ -305,9 +306,15 @@ static int adopt(lua_State *L)
 {
     struct ml_task *root;
     struct ml_exchange *ex = ml_handle_running(L, &root);
+    struct ml_bridge *b = ml_bridge_of(L);
+    struct ml_handle *h = ml_handle_of(L, 1, ML_HANDLE_RESPONSE);
+    unsigned step = (unsigned)lua_tointeger(L, 2);
+    bool own = step > 0 && h != NULL && h->res != &ex->res;
 
     lua_settop(L, 1);
-    ml_response_adopt(L, ml_bridge_of(L), 1, ex);
+    ml_response_adopt(L, b, 1, ex);
+    if (own)
+        ml_steps_answered(b->conf.steps, step, ex->res.status);
     return 1;
 }
 

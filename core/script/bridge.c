@@ -3,6 +3,7 @@
 
 #include "script/api.h"
 #include "script/handle.h"
+#include "script/steps.h"
 
 /* ---- what task.c asks for ---- */
 
@@ -112,6 +113,14 @@ static void over(struct ml_exchange *ex)
     ml_body_map_end(ex);
 }
 
+/* Protected: the coroutine that failed is still as it was. */
+static void blame(lua_State *L, void *ctx, lua_State *co)
+{
+    struct ml_bridge *b = ctx;
+
+    ml_steps_blame(b->conf.steps, L, co);
+}
+
 static void stop_background(void *ctx)
 {
     ml_api_websocket_stop(ctx);
@@ -139,6 +148,7 @@ struct ml_bridge *ml_bridge_open(lua_State *L, const struct ml_bridge_conf *conf
         .adopt = adopt,
         .push_outcome = push_outcome,
         .over = over,
+        .blame = blame,
         .stop_background = stop_background,
         .ctx = b,
     };
@@ -167,12 +177,14 @@ struct ml_bridge *ml_bridge_open(lua_State *L, const struct ml_bridge_conf *conf
     ml_api_websocket_open(L, b);
     ml_api_upstream_open(L, b);
     ml_api_static_open(L, b);
+    ml_api_metrics_open(L, b);
     ml_tasks_set_hooks(conf->tasks, &hooks);
     return b;
 }
 
 void ml_bridge_start(struct ml_bridge *b)
 {
+    ml_api_metrics_start(b);
     ml_api_timers_start(b);
 }
 

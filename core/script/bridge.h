@@ -7,6 +7,7 @@
 #include "script/task.h"
 
 struct ml_bridge;
+struct ml_steps; /* script/steps.h */
 
 /* Pushes the table `core` on L with everything the Lua files in lua/moonlatch build on:
  *   core.response(status, body, headers) core.error(status, code, message) core.redirect(url,
@@ -24,6 +25,7 @@ struct ml_bridge;
 struct ml_bridge_conf {
     const struct ml_script_host *host;
     struct ml_tasks *tasks;
+    struct ml_steps *steps;
     /* upstream group by name, NULL when unknown; set by generation.c */
     struct ml_group *(*group)(void *ctx, struct ml_str name);
     struct ml_group *(*group_at)(void *ctx, unsigned index); /* in the order of the site */

@@ -10,6 +10,7 @@
 #include "script/bridge.h"
 #include "script/handle.h"
 #include "script/load.h"
+#include "script/steps.h"
 #include "script/task.h"
 #include "script/vm.h"
 
@@ -28,6 +29,7 @@ struct ml_generation {
     struct ml_script_host host;
     struct ml_tasks *tasks;
     struct ml_bridge *bridge;
+    struct ml_steps *steps;
     struct ml_group **groups; /* as in the site; NULL before the switch */
     uint32_t number;
     bool retired;
@@ -66,6 +68,7 @@ static void generation_free(struct ml_generation *g)
         ml_tasks_free(&g->tasks);
     ml_vm_close(&g->vm);
     ml_load_free(&g->load);
+    ml_steps_free(&g->steps);
     free(g);
     alive--;
 }
@@ -102,7 +105,8 @@ static int open_bridge(lua_State *L)
 {
     struct ml_generation *g = lua_touserdata(L, 1);
     struct ml_bridge_conf conf = {
-        .host = &g->host, .tasks = g->tasks, .group = group_named, .group_at = group_at, .ctx = g};
+        .host = &g->host,     .tasks = g->tasks,    .steps = g->steps, .group = group_named,
+        .group_at = group_at, .ctx = g};
     struct ml_str boot;
 
     lua_settop(L, 0);
@@ -189,6 +193,7 @@ static struct ml_generation *generation_new(struct ml_snapshot *snapshot, uint32
     g->load.files_later = host->files_later;
     g->load.site = ml_site_new();
     g->load.router = ml_router_new();
+    g->steps = ml_steps_new();
     ml_vm_open(&g->vm, g->load.site->settings.script_memory);
     if (host->shm != NULL)
         conf.stats = ml_shm_worker(host->shm, host->worker);
@@ -229,6 +234,7 @@ void ml_generation_switch(struct ml_generation **current, struct ml_generation *
         next->groups[i] = ml_group_new(next->host.outbound, &site->groups[i]);
     ml_tasks_activate(next->tasks);
     *current = next;
+    ml_steps_start(next->steps, next->host.metrics);
     ml_bridge_start(next->bridge);
     if (old != NULL)
         ml_generation_retire(&old);
@@ -256,21 +262,31 @@ void ml_generation_rest(struct ml_generation *g)
     ml_vm_rest(&g->vm);
 }
 
+size_t ml_generation_heap(const struct ml_generation *g)
+{
+    return g->vm.used;
+}
+
 static void start(void *ctx, struct ml_exchange *ex)
 {
     struct ml_generation *g = *(struct ml_generation **)ctx;
     const struct ml_request *req = &ex->req;
     struct ml_route_match match;
-    int chain = g->load.fallback;
+    const struct ml_chain *chain = &g->load.fallback;
+    bool timed = false;
 
     ml_vm_relieve(&g->vm);
     ml_router_match(g->load.router, req->method, req->host, req->path, req->query, &req->headers,
                     ex->arena, &match);
-    if (match.outcome == ML_ROUTE_FOUND)
-        chain = g->load.chains[match.route];
+    if (match.outcome == ML_ROUTE_FOUND) {
+        chain = &g->load.chains[match.route];
+        ex->notes.label = chain->label.len > 0 ? chain->label : match.pattern;
+    }
     ex->notes.route = match.pattern;
     ex->notes.generation = g->number;
-    ml_task_serve(g->tasks, ex, chain, &match);
+    if (chain->timed != LUA_NOREF)
+        timed = ml_steps_sample(g->steps, ex);
+    ml_task_serve(g->tasks, ex, timed ? chain->timed : chain->fn, &match);
 }
 
 static void cancel(void *ctx, struct ml_exchange *ex)

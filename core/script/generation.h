@@ -4,6 +4,7 @@
 #ifndef ML_SCRIPT_GENERATION_H
 #define ML_SCRIPT_GENERATION_H
 
+#include "base/metrics.h"
 #include "script/site.h"
 #include "script/snapshot.h"
 
@@ -17,6 +18,10 @@ struct ml_script_host {
     struct ml_outbound *outbound;
     struct ml_shm *shm;
     unsigned worker;
+    struct ml_metrics *metrics;               /* where this process counts */
+    struct ml_metrics_region *metrics_region; /* what there is; also while staging, if known */
+    /* Appends the page for scrapers; NULL while staging. */
+    void (*metrics_text)(void *ctx, enum ml_exposition format, struct ml_buf *out);
     double started_s; /* wall clock: begin of the gateway */
     char *(*status_json)(void *ctx); /* malloc'ed answer of `gw.status()`, or NULL */
     void *status_ctx;
@@ -46,6 +51,8 @@ void ml_generation_retire(struct ml_generation **g);
 struct ml_handler ml_generation_handler(struct ml_generation **current);
 /* A burst of requests is over: what only it needed is given back. */
 void ml_generation_rest(struct ml_generation *g);
+/* Bytes that its Lua values take. */
+size_t ml_generation_heap(const struct ml_generation *g);
 /* Live generations of this process (current and draining), for status. */
 unsigned ml_generation_alive(void);
 

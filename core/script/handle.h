@@ -30,6 +30,7 @@ struct ml_bridge { /* one per VM, a userdata of it */
     int websocket_metatable, websocket_options; /* api_websocket.c */
     struct socket *websockets;                  /* those that are open, or whose function still runs */
     struct ml_leases *leases; /* api_ratelimit.c */
+    struct ml_script_metrics *metrics; /* api_metrics.c */
 };
 
 struct ml_plan {                  /* what scripts want and do of an exchange; in its arena */
@@ -213,6 +214,9 @@ void ml_api_ratelimit_open(lua_State *L, struct ml_bridge *b);
 /* Gives back what is held. */
 void ml_api_ratelimit_close(struct ml_bridge *b);
 void ml_api_jwt_open(lua_State *L, struct ml_bridge *b);
+void ml_api_metrics_open(lua_State *L, struct ml_bridge *b);
+/* The generation serves now: its metrics are registered. */
+void ml_api_metrics_start(struct ml_bridge *b);
 void ml_api_crypto_open(lua_State *L, struct ml_bridge *b);
 /* The slow part of it; called by ml_api_crypto_open. */
 void ml_api_password_open(lua_State *L, struct ml_bridge *b);

@@ -3,7 +3,8 @@
  *   core.files() -> names          core.source(name) -> text or nil   core.embedded(name) -> text
  * or nil core.getenv(name)              core.compile(text, name, env) -> function or nil, message
  *   core.settings(t)               core.listener(t) -> refusal        core.group(t) -> refusal
- *   core.route(t) -> index or nil, refusal, index of the duplicate    core.chain(index or nil, fn)
+ *   core.route(t) -> index or nil, refusal, index of the duplicate
+ *   core.chain(index or nil, fn, fn that takes the time or nil)
  *   core.warn(text)                core.site_dir() -> path
  *
  * A refusal is a sentence, nil is consent. */
@@ -170,7 +171,8 @@ static int add_route(lua_State *L)
                         &twin, &why);
     if (err == ML_OK) {
         grow_chains(load);
-        load->chains[load->chain_count] = LUA_NOREF;
+        load->chains[load->chain_count] = (struct ml_chain){
+            LUA_NOREF, LUA_NOREF, text_field(L, arena, "name", ML_STR(""))};
         load->site->route_count++;
         lua_pushinteger(L, (lua_Integer)load->chain_count++);
         return 1;
@@ -185,17 +187,19 @@ static int add_route(lua_State *L)
 static int set_chain(lua_State *L)
 {
     struct ml_load *load = load_of(L);
-    unsigned index;
+    struct ml_chain *chain = &load->fallback;
 
     luaL_checktype(L, 2, LUA_TFUNCTION);
-    lua_settop(L, 2);
-    if (lua_isnil(L, 1)) {
-        load->fallback = luaL_ref(L, LUA_REGISTRYINDEX);
-        return 0;
+    lua_settop(L, 3);
+    if (!lua_isnil(L, 1)) {
+        unsigned index = (unsigned)luaL_checkinteger(L, 1);
+
+        luaL_argcheck(L, index < load->chain_count, 1, "no such route");
+        chain = &load->chains[index];
     }
-    index = (unsigned)luaL_checkinteger(L, 1);
-    luaL_argcheck(L, index < load->chain_count, 1, "no such route");
-    load->chains[index] = luaL_ref(L, LUA_REGISTRYINDEX);
+    chain->timed = lua_isfunction(L, 3) ? luaL_ref(L, LUA_REGISTRYINDEX) : LUA_NOREF;
+    lua_settop(L, 2);
+    chain->fn = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
 }
 
@@ -321,7 +325,7 @@ static const luaL_Reg functions[] = {
 
 void ml_load_open(lua_State *L, struct ml_load *load)
 {
-    load->fallback = LUA_NOREF;
+    load->fallback = (struct ml_chain){LUA_NOREF, LUA_NOREF, {0}};
     ml_load_open_tls(L, load);
     for (const luaL_Reg *f = functions; f->name != NULL; f++) {
         lua_pushlightuserdata(L, load);

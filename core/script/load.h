@@ -13,13 +13,18 @@
 
 #include <lua.h>
 
+struct ml_chain { /* what answers; functions in the registry */
+    int fn, timed;       /* timed: the same, taking the time of its steps; LUA_NOREF: none */
+    struct ml_str label; /* what metrics call the route; empty: its pattern */
+};
+
 struct ml_load {
     struct ml_snapshot *snapshot; /* borrowed */
     struct ml_site *site;         /* owned by the generation, like router and chains */
     struct ml_router *router;
-    int *chains; /* functions by index of route, in the registry */
+    struct ml_chain *chains; /* by index of route */
     unsigned chain_count, chain_cap;
-    int fallback; /* for requests without a route */
+    struct ml_chain fallback; /* for requests without a route */
     struct ml_buf warnings;
     struct ml_buf *files; /* names of files outside the snapshot that were asked for; or NULL */
     bool files_later;     /* those that are missing will be there the next time */

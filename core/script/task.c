@@ -15,6 +15,7 @@
 #include "outbound/upstream.h"
 #include "script/budget.h"
 #include "script/report.h"
+#include "script/steps.h"
 
 #include <assert.h>
 #include <lauxlib.h>
@@ -101,6 +102,8 @@ static void after_resume(struct ml_task *task, int status, bool over_budget)
 
 static void resume(struct ml_task *task, int nargs)
 {
+    struct ml_exchange *ex = ml_task_root(task)->ex;
+    struct ml_timing *timing = ex != NULL ? ex->timing : NULL;
     bool over_budget;
     int status;
 
@@ -108,9 +111,13 @@ static void resume(struct ml_task *task, int nargs)
     running = task;
     task->state = TASK_RUNNING;
     beat_begin(task);
+    if (timing != NULL)
+        ml_timing_resume(timing);
     ml_budget_enter(task->co.L, task->owner->conf.budget_ms);
     status = lua_resume(task->co.L, nargs);
     over_budget = ml_budget_leave();
+    if (timing != NULL)
+        ml_timing_yield(timing);
     beat_end(task);
     running = NULL;
     after_resume(task, status, over_budget);

@@ -84,6 +84,8 @@ struct ml_task_hooks { /* what task.c needs of the layer above it */
     void (*push_outcome)(lua_State *L, struct ml_exchange *ex);
     /* The exchange of the task is over (its upstream is cancelled); its memory still lives. */
     void (*over)(struct ml_exchange *ex);
+    /* The script of a root fails; co is as it was then.  Protected. */
+    void (*blame)(lua_State *L, void *ctx, lua_State *co);
     void (*stop_background)(void *ctx);
     void *ctx; /* ml_tasks_bridge */
 };

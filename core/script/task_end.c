@@ -92,12 +92,21 @@ static void answer(struct ml_task *task)
     ml_exchange_fail(ex, ML_SCRIPT_ERROR);
 }
 
+static void run_blame(lua_State *L, void *arg)
+{
+    struct ml_task *task = arg;
+
+    task->owner->hooks.blame(L, task->owner->hooks.ctx, task->co.L);
+}
+
 static void fail(struct ml_task *task, enum ml_err why)
 {
     struct ml_tasks *t = task->owner;
     struct ml_exchange *ex = task->ex;
 
     report_status(task, why);
+    if (ex != NULL && t->hooks.blame != NULL)
+        ml_tasks_protect(t, run_blame, task);
     ml_coroutine_drop(t->L, &task->co);
     if (why == ML_SCRIPT_MEMORY)
         ml_tasks_collect(t);

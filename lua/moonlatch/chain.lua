@@ -5,26 +5,63 @@
 --
 --   step(req) --> fn(req, next) --> returned a response: that one counts
 --                               `-> returned nothing: the response next() gave, or go on
+--
+-- Each step has a number, `id`, for the metrics of its middleware.  The core finds it in the closures of this
+-- file by that name when a script fails.
 local core = require "moonlatch.core"
 
 local M = {}
 
 local adopt, again, responded = core.adopt, core.again, core.responded
 
-local function without_next(fn, inner)
+local function without_next(fn, inner, step)
+  local id = step.id
   return function(req)
     local res = fn(req)
     if res == nil then return inner(req) end
-    return adopt(res)
+    return adopt(res, id)
   end
 end
 
 -- again() is the request too, and drops the response of a former next().
-local function with_next(fn, inner)
+local function with_next(fn, inner, step)
+  local id = step.id
   local function next_step() return inner(again()) end
   return function(req)
     local res = fn(req, next_step)
-    if res ~= nil then return adopt(res) end
+    if res ~= nil then return adopt(res, id) end
+    return responded() or inner(req)
+  end
+end
+
+-- ---- the same chain, taking the time of its steps: what is inside of a step is not its own ----
+
+local enter = core.enter
+
+local function timed_without_next(fn, inner, step)
+  local id = step.id
+  return function(req)
+    enter(id)
+    local res = fn(req)
+    enter(0)
+    if res == nil then return inner(req) end
+    return adopt(res, id)
+  end
+end
+
+local function timed_with_next(fn, inner, step)
+  local id = step.id
+  local function next_step()
+    enter(0)
+    local res = inner(again())
+    enter(id)
+    return res
+  end
+  return function(req)
+    enter(id)
+    local res = fn(req, next_step)
+    enter(0)
+    if res ~= nil then return adopt(res, id) end
     return responded() or inner(req)
   end
 end
@@ -35,13 +72,13 @@ end
 local trace = core.trace
 
 local function traced_without_next(step, inner)
-  local label, line = step.label, step.line
+  local label, line, id = step.label, step.line, step.id
   return function(req)
     trace("runs", label, line)
     local res = step.fn(req)
     if res ~= nil then
       trace("answered", label)
-      return adopt(res)
+      return adopt(res, id)
     end
     res = inner(req)
     trace("passed", label)
@@ -50,7 +87,7 @@ local function traced_without_next(step, inner)
 end
 
 local function traced_with_next(step, inner)
-  local label, line = step.label, step.line
+  local label, line, id = step.label, step.line, step.id
   local function next_step() return inner(again()) end
   return function(req)
     trace("runs", label, line)
@@ -61,7 +98,7 @@ local function traced_with_next(step, inner)
       return res
     end
     trace(res == responded() and "passed" or "answered", label)
-    return adopt(res)
+    return adopt(res, id)
   end
 end
 
@@ -79,7 +116,7 @@ if trace then
   with_next = function(_, inner, step) return traced_with_next(step, inner) end
 end
 
---- @param steps list of { fn, takes_next, label, line } from the outermost to the innermost
+--- @param steps list of { fn, takes_next, label, line, id } from the outermost to the innermost
 -- @param handler function(req) -> res
 -- @param label of the handler, for the trace
 function M.link(steps, handler, label)
@@ -87,6 +124,17 @@ function M.link(steps, handler, label)
   for i = #steps, 1, -1 do
     local step = steps[i]
     inner = (step.takes_next and with_next or without_next)(step.fn, inner, step)
+  end
+  return inner
+end
+
+--- The chain that takes the time; nil when there is nothing to measure.
+function M.timed(steps, handler)
+  if trace or #steps == 0 then return nil end
+  local inner = handler
+  for i = #steps, 1, -1 do
+    local step = steps[i]
+    inner = (step.takes_next and timed_with_next or timed_without_next)(step.fn, inner, step)
   end
   return inner
 end

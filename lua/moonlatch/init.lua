@@ -7,6 +7,7 @@ local core = require "moonlatch.core"
 local crypto = require "moonlatch.crypto"
 local env = require "moonlatch.env"
 local jwt = require "moonlatch.jwt"
+local metrics = require "moonlatch.metrics"
 local ratelimit = require "moonlatch.ratelimit"
 local sandbox = require "moonlatch.sandbox"
 local static = require "moonlatch.static"
@@ -121,6 +122,7 @@ function M.new(loader, routes, upstreams)
   waiting(gw)
   gw.websocket = websocket.new()
   gw.crypto, gw.jwt = crypto.new(), jwt.new(warner(upstreams), function() return upstreams.closed end)
+  gw.metrics = metrics.new(function() return upstreams.closed end)
   declarations(gw, loader, routes, upstreams)
   gw.upstreams = sandbox.read_only("gw.upstreams", setmetatable({}, { __index = function(_, name)
     local known = upstreams.by_name[name]

@@ -41,7 +41,8 @@ local function takes_next(fn)
 end
 
 local function step(fn, label, line, conf)
-  return { fn = fn, label = label, line = line, conf = conf, takes_next = takes_next(fn) }
+  return { fn = fn, label = label, line = line, conf = conf, takes_next = takes_next(fn),
+           id = core.step(label) }
 end
 
 local function named(name, given, loader, line)

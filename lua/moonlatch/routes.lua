@@ -21,7 +21,7 @@ Routes.options = {
   query = { "table", optional = true },
   timeout = { "seconds", optional = true, min = 0.001, unit = "seconds" },
   websocket = { "boolean", default = false },
-  name = { "string", optional = true },
+  name = { "string", optional = true, min = 1, max = 100 },
 }
 Routes.group_options = { host = Routes.options.host }
 
@@ -196,17 +196,17 @@ local function handler_of(route, upstreams)
   return handler.forward(upstream, conf), "upstream:" .. conf.to
 end
 
-local function add(route, fn, by_index)
+local function add(route, fn, timed, by_index)
   for _, method in ipairs(route.methods) do
     local index, wrong, twin = core.route { method = method, pattern = route.pattern, host = route.host,
-                                            conditions = route.conditions }
+                                            conditions = route.conditions, name = route.conf.name }
     if not index then
       local other = twin >= 0 and by_index[twin]
       where.fail(('gw.route("%s %s"): %s%s'):format(method, route.pattern, wrong,
                  other and " (the other one is at " .. other.line .. ")" or ""), route.line)
     end
     by_index[index] = route
-    core.chain(index, fn)
+    core.chain(index, fn, timed)
   end
 end
 
@@ -227,10 +227,12 @@ function Routes:link(upstreams)
     local steps = { unpack(self:steps_of(route.scope)) }
     self:resolve(route.middlewares, steps)
     pace.check(steps, seen)
-    add(route, chain.link(steps, handler_of(route, upstreams)), by_index)
+    local fn, label = handler_of(route, upstreams)
+    add(route, chain.link(steps, fn, label), chain.timed(steps, fn), by_index)
   end
   for _, scope in ipairs(self.scopes) do self:steps_of(scope) end -- also of groups without routes
-  core.chain(nil, chain.link(self:steps_of(self.root), handler.unmatched, "core:unmatched"))
+  local root = self:steps_of(self.root)
+  core.chain(nil, chain.link(root, handler.unmatched, "core:unmatched"), chain.timed(root, handler.unmatched))
   core.always(always(self:steps_of(self.root)))
 end
 

@@ -105,6 +105,8 @@ local function declarations(core)
     core.routes[#core.routes + 1] = r
     return core.by_key[key]
   end
+  function core.step() return 1 end
+  function core.enter() end
   function core.chain(index, fn)
     if index then core.chains[index] = fn else core.fallback = fn end
   end

@@ -1,0 +1,112 @@
+/* counts.c - the registry of a worker, and who counts in it. */
+#include "process/counts.h"
+
+#include "base/clock.h"
+#include "base/log_event.h"
+#include "inbound/account.h"
+#include "process/page.h"
+#include "process/vitals.h"
+
+#include <stdlib.h>
+
+struct ml_counts {
+    struct ml_shm *shm; /* borrowed */
+    struct ml_inbound *inbound;
+    struct ml_outbound *outbound;
+    struct ml_metrics *metrics; /* owned, like the next two */
+    struct ml_request_metrics *requests;
+    struct ml_vitals *vitals;
+    double due_s;          /* of the next tick; 0: there was none */
+    struct ml_timer timer; /* of the supervisor's; a worker has ticks */
+    bool alone;
+};
+
+static const double ALONE_S = 5;
+
+struct ml_counts *ml_counts_open(struct ml_shm *shm, unsigned worker, struct ml_inbound *inbound,
+                                 struct ml_outbound *outbound, struct ml_script_host *host)
+{
+    struct ml_counts *c = calloc(1, sizeof *c);
+
+    if (c == NULL)
+        abort();
+    c->shm = shm;
+    c->inbound = inbound;
+    c->outbound = outbound;
+    c->metrics = ml_metrics_open(ml_shm_metrics(shm), worker);
+    c->requests = ml_request_metrics_new(c->metrics);
+    c->vitals = ml_vitals_new(c->metrics, (int)worker);
+    inbound->metrics = c->requests;
+    ml_outbound_count(outbound, c->metrics);
+    host->metrics = c->metrics;
+    host->metrics_region = ml_shm_metrics(shm);
+    return c;
+}
+
+void ml_counts_close(struct ml_counts **cp)
+{
+    struct ml_counts *c = *cp;
+
+    *cp = NULL;
+    if (c == NULL)
+        return;
+    if (c->alone)
+        ml_timer_drop(&c->timer);
+    else
+        c->inbound->metrics = NULL;
+    ml_request_metrics_free(&c->requests);
+    ml_vitals_free(&c->vitals);
+    ml_metrics_close(&c->metrics);
+    free(c);
+}
+
+static void on_alone(void *ctx)
+{
+    struct ml_counts *c = ctx;
+
+    ml_vitals_update(c->vitals);
+    ml_timer_set(&c->timer, ALONE_S);
+}
+
+struct ml_counts *ml_counts_open_alone(struct ml_loop *loop, struct ml_shm *shm, unsigned number)
+{
+    struct ml_counts *c = calloc(1, sizeof *c);
+
+    if (c == NULL)
+        abort();
+    c->alone = true;
+    c->shm = shm;
+    c->metrics = ml_metrics_open(ml_shm_metrics(shm), number);
+    c->vitals = ml_vitals_new(c->metrics, -1);
+    ml_timer_init(&c->timer, loop, on_alone, c);
+    on_alone(c);
+    return c;
+}
+
+static void look(struct ml_counts *c)
+{
+    struct ml_log *access = c->inbound->access_log;
+
+    ml_vitals_update(c->vitals);
+    ml_vitals_dropped(c->vitals, access != NULL ? ml_log_dropped(access) : 0,
+                      ml_log_event_dropped());
+    ml_outbound_gauge(c->outbound);
+}
+
+void ml_counts_tick(struct ml_counts *c, const struct ml_generation *current, double period_s)
+{
+    double now_s = ml_clock_mono_s();
+
+    if (c->due_s > 0)
+        ml_vitals_lag(c->vitals, now_s - c->due_s);
+    c->due_s = now_s + period_s;
+    look(c);
+    if (current != NULL)
+        ml_vitals_heap(c->vitals, ml_generation_heap(current));
+}
+
+void ml_counts_page(struct ml_counts *c, enum ml_exposition format, struct ml_buf *out)
+{
+    look(c);
+    ml_page_write(c->shm, c->inbound->service, format, out);
+}
