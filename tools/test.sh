@@ -24,7 +24,7 @@ ASAN_OPTIONS=detect_leaks=0:log_path=$reports/report
 UBSAN_OPTIONS=print_stacktrace=1:log_path=$reports/report
 export ASAN_OPTIONS UBSAN_OPTIONS
 
-if ! cmake --build "$build" --target unit moonlatch_kit >"$results/build" 2>&1; then
+if ! cmake --build "$build" --target unit moonlatch_kit moonlatch_world >"$results/build" 2>&1; then
     tail -n 60 "$results/build"
     echo "0 passed, 1 failed"
     exit 1

@@ -40,6 +40,13 @@ struct ml_log {
     struct ml_buf buf; /* owned; ends with a whole line */
 };
 
+static bool eager;
+
+void ml_log_eager(void)
+{
+    eager = true;
+}
+
 static enum kind kind_of(int fd)
 {
     struct stat st;
@@ -195,7 +202,7 @@ void ml_log_line(struct ml_log *log, struct ml_str line)
         return;
     }
     ml_buf_append(&log->buf, line);
-    if (ml_buf_len(&log->buf) >= log->flush_at_len)
+    if (eager || ml_buf_len(&log->buf) >= log->flush_at_len)
         ml_log_flush(log);
 }
 

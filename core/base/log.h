@@ -31,6 +31,8 @@ void ml_log_free(struct ml_log **log);
 void ml_log_line(struct ml_log *log, struct ml_str line);
 /* Writes what can be written without waiting.  To be called from a timer of the loop. */
 void ml_log_flush(struct ml_log *log);
+/* From now on every line is written at once, in this process. */
+void ml_log_eager(void);
 /* Flushes, then opens the path again, after it was renamed; nothing to do without a path.  False
  * with errno when it cannot: the old file goes on. */
 bool ml_log_reopen(struct ml_log *log);

@@ -6,12 +6,11 @@
  *   sim:request() -> end, host, request              what an upstream got and nobody has seen yet;
  *       bytes when the host is a Redis
  *   sim:host(name, port) -> index                    sim:mode(index, "accept"|"refuse"|"reset")
- *   sim:facts() -> { upstreams, ports, redis, warnings }   sim:log("events"|"access") -> text
- *   sim:metrics() -> the page of metrics             sim:close()
+ *   sim:facts() -> { upstreams, ports, hosts, redis, warnings }
+ *   sim:log("events"|"access") -> text              sim:close()
  *
  * An end is a connection, see ends.h.  A handle that outlived its simulation raises an error. */
 #include "base/err.h"
-#include "kit/cover.h"
 #include "kit/ends.h"
 #include "kit/extend.h"
 #include "kit/files.h"
@@ -95,9 +94,7 @@ static int load(lua_State *L)
     *x.sim = NULL;
     luaL_getmetatable(L, SIM);
     lua_setmetatable(L, -2);
-    x.snapshot = snapshot = ml_files_snapshot(L, dir, files, &why);
-    x.dir = dir;
-    x.files = files;
+    snapshot = ml_files_snapshot(L, dir, files, &why);
     if (snapshot != NULL)
         *x.sim = ml_sim_new(&snapshot, now, (uint64_t)seed, ml_extend, &x, &why);
     if (*x.sim == NULL)
@@ -232,6 +229,20 @@ static void push_upstreams(lua_State *L, struct ml_sim *sim, const struct ml_sit
     }
 }
 
+/* { name =, port = } for each host, that with index 0 first */
+static void push_hosts(lua_State *L, struct ml_sim *sim)
+{
+    lua_createtable(L, (int)sim->host_count, 0);
+    for (unsigned i = 0; i < sim->host_count; i++) {
+        lua_createtable(L, 0, 2);
+        lua_pushstring(L, sim->hosts[i].name);
+        lua_setfield(L, -2, "name");
+        lua_pushinteger(L, sim->hosts[i].port);
+        lua_setfield(L, -2, "port");
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+}
+
 /* { index =, name =, port =, db = } for each server of a Redis that the site uses */
 static void push_redis(lua_State *L, struct ml_sim *sim)
 {
@@ -269,6 +280,8 @@ static int sim_facts(lua_State *L)
         lua_rawseti(L, -2, (int)i + 1);
     }
     lua_setfield(L, -2, "ports");
+    push_hosts(L, sim);
+    lua_setfield(L, -2, "hosts");
     push_redis(L, sim);
     lua_setfield(L, -2, "redis");
     push_str(L, ml_generation_warnings(sim->current));
@@ -299,17 +312,6 @@ static int sim_log(lua_State *L)
     return 1;
 }
 
-static int sim_metrics(lua_State *L)
-{
-    struct ml_sim *sim = check_sim(L, 1);
-    struct ml_buf text = {0};
-
-    ml_sim_metrics(sim, &text);
-    push_str(L, ml_buf_str(&text)); /* no memory: the test program ends */
-    ml_buf_release(&text);
-    return 1;
-}
-
 static int sim_close(lua_State *L)
 {
     struct ml_sim **sim = luaL_checkudata(L, 1, SIM);
@@ -328,7 +330,6 @@ __attribute__((visibility("default"))) int luaopen_moonlatch_kit(lua_State *L)
         {"settle", sim_settle}, {"next", sim_next},     {"move", sim_move},
         {"clock", sim_clock},   {"client", sim_client}, {"request", sim_request},
         {"host", sim_host},     {"mode", sim_mode},     {"facts", sim_facts},
-        {"metrics", sim_metrics},
         {"log", sim_log},       {"close", sim_close},   {NULL, NULL}};
     static const luaL_Reg functions[] = {{"load", load}, {NULL, NULL}};
 
@@ -340,6 +341,5 @@ __attribute__((visibility("default"))) int luaopen_moonlatch_kit(lua_State *L)
     lua_newtable(L);
     luaL_register(L, NULL, functions);
     ml_tools_open(L);
-    ml_cover_open(L);
     return 1;
 }

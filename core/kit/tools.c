@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "kit/keys.h"
 #include "kit/message.h"
+#include "kit/world.h"
 #include "outbound/redis.h"
 #include "script/json_value.h"
 #include "script/load.h"
@@ -130,6 +131,7 @@ void ml_tools_open(lua_State *L)
 
     luaL_register(L, NULL, functions);
     ml_keys_open(L);
+    ml_world_open(L);
     ml_json_open(L);
     add_loader(L);
 }

@@ -16,6 +16,7 @@
 #include "process/message.h"
 #include "process/ports.h"
 #include "process/status.h"
+#include "process/trace.h"
 #include "script/generation.h"
 
 #include <errno.h>
@@ -399,6 +400,7 @@ static void worker_open(struct worker *w, const struct ml_worker_boot *boot)
                                       .started_s = facts.started_s,
                                       .status_json = status_json,
                                       .status_ctx = w};
+    ml_trace_install(&w->host, &w->handler);
     w->counts = ml_counts_open(boot->shm, boot->index, &w->inbound, w->outbound, &w->host);
     ml_timer_init(&w->tick, w->loop, on_tick, w);
     ml_timer_init(&w->drained, w->loop, on_drained, w);

@@ -27,8 +27,7 @@ local function checked(opts, level)
   for key in pairs(opts) do
     if not load_options[key] then error(("unknown option %s"):format(tostring(key)), level + 1) end
   end
-  return { env = opts.env or {}, now = opts.now or M.now, seed = opts.seed or 1,
-           simulated = opts.now ~= nil or opts.seed ~= nil }
+  return { env = opts.env or {}, now = opts.now or M.now, seed = opts.seed or 1 }
 end
 
 local function start(conf, level, real)
@@ -47,12 +46,13 @@ function M.load(site, opts)
   return start(conf, 2)
 end
 
---- Runs the real program on the site, on free ports, with upstreams that the test plays: the same calls, real
--- connections, real time.  With MOONLATCH_TEST=e2e in the environment load and policy do this too; what only
--- a simulation can do (advance, delay, decided_by ...) makes the test pending then.
--- @param opts { dir = or files =, env = {} }
+--- Runs the real program on the site, on free ports, in a world whose time and network are the test's: the
+-- same calls, real processes and connections.  With MOONLATCH_TEST=e2e in the environment load and policy do
+-- this too.
+-- @param opts { dir = or files =, env = {}, now =, seed = }
 function M.start(opts)
-  return start({ dir = opts.dir, files = opts.files, env = opts.env or {}, now = M.now, seed = 1 }, 2, true)
+  return start({ dir = opts.dir, files = opts.files, env = opts.env or {}, now = opts.now or M.now,
+                 seed = opts.seed or 1 }, 2, true)
 end
 
 local policy_site = [[
@@ -116,6 +116,5 @@ function Policy:advance(seconds)
 end
 
 require("moonlatch.test_assert").install()
-require("moonlatch.test_coverage").of_environment()
 
 return M

@@ -86,6 +86,8 @@ local function answer_redis(self, connection, host, bytes)
   if not ok then
     self.problem = self.problem or reply
     connection:close()
+  elseif redis.mode == "reset" then
+    connection:close()
   elseif reply then
     self:later(redis.wait_s, function() connection:send(reply) end)
   end
@@ -283,15 +285,20 @@ end
 
 methods.jwt, methods.key_pair = jwt.token, jwt.key_pair
 
---- @param conf { dir =, files =, env =, now =, seed = }
-function App.new(conf)
-  local sim, why = native.load(conf)
-  if not sim then return nil, why end
+--- The calls of an app over a simulation, or over something that has its calls.
+function App.over(sim, conf)
   local self = setmetatable({ sim = sim, by_host = {}, clients = {}, events = {}, env = conf.env,
                               key_counts = {} }, App_meta)
   self.upstreams, self.http, self.redis = upstreams_of(self), hosts_of(self), redis_of(self)
   turn(self)
   return self
+end
+
+--- @param conf { dir =, files =, env =, now =, seed = }
+function App.new(conf)
+  local sim, why = native.load(conf)
+  if not sim then return nil, why end
+  return App.over(sim, conf)
 end
 
 return App

@@ -39,7 +39,7 @@ describe("t.start", function()
   end)
 
   it("ends the program, which leaves nothing", function()
-    local base = app.base
+    local base = app.sim.base
     app:close()
     assert.is_nil(io.open(base .. "/events"))
     assert.error_matches(function() app:get("/name") end, "the app is closed")
