@@ -7,10 +7,12 @@
  *       bytes when the host is a Redis
  *   sim:host(name, port) -> index                    sim:mode(index, "accept"|"refuse"|"reset")
  *   sim:facts() -> { upstreams, ports, hosts, redis, warnings }
- *   sim:log("events"|"access") -> text              sim:close()
+ *   sim:log("events"|"access") -> text
+ *   sim:metrics() -> the page of metrics            sim:close()
  *
  * An end is a connection, see ends.h.  A handle that outlived its simulation raises an error. */
 #include "base/err.h"
+#include "kit/cover.h"
 #include "kit/ends.h"
 #include "kit/extend.h"
 #include "kit/files.h"
@@ -94,7 +96,9 @@ static int load(lua_State *L)
     *x.sim = NULL;
     luaL_getmetatable(L, SIM);
     lua_setmetatable(L, -2);
-    snapshot = ml_files_snapshot(L, dir, files, &why);
+    x.snapshot = snapshot = ml_files_snapshot(L, dir, files, &why);
+    x.dir = dir;
+    x.files = files;
     if (snapshot != NULL)
         *x.sim = ml_sim_new(&snapshot, now, (uint64_t)seed, ml_extend, &x, &why);
     if (*x.sim == NULL)
@@ -312,6 +316,17 @@ static int sim_log(lua_State *L)
     return 1;
 }
 
+static int sim_metrics(lua_State *L)
+{
+    struct ml_sim *sim = check_sim(L, 1);
+    struct ml_buf text = {0};
+
+    ml_sim_metrics(sim, &text);
+    push_str(L, ml_buf_str(&text)); /* no memory: the test program ends */
+    ml_buf_release(&text);
+    return 1;
+}
+
 static int sim_close(lua_State *L)
 {
     struct ml_sim **sim = luaL_checkudata(L, 1, SIM);
@@ -330,6 +345,7 @@ __attribute__((visibility("default"))) int luaopen_moonlatch_kit(lua_State *L)
         {"settle", sim_settle}, {"next", sim_next},     {"move", sim_move},
         {"clock", sim_clock},   {"client", sim_client}, {"request", sim_request},
         {"host", sim_host},     {"mode", sim_mode},     {"facts", sim_facts},
+        {"metrics", sim_metrics},
         {"log", sim_log},       {"close", sim_close},   {NULL, NULL}};
     static const luaL_Reg functions[] = {{"load", load}, {NULL, NULL}};
 
@@ -341,5 +357,6 @@ __attribute__((visibility("default"))) int luaopen_moonlatch_kit(lua_State *L)
     lua_newtable(L);
     luaL_register(L, NULL, functions);
     ml_tools_open(L);
+    ml_cover_open(L);
     return 1;
 }

@@ -116,5 +116,6 @@ function Policy:advance(seconds)
 end
 
 require("moonlatch.test_assert").install()
+require("moonlatch.test_coverage").of_environment()
 
 return M
