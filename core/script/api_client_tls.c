@@ -109,6 +109,24 @@ struct ml_client_tls *ml_api_client_tls_hold(lua_State *L, const struct ml_clien
     return tls;
 }
 
+static int check(lua_State *L)
+{
+    struct ml_client_tls_options o;
+
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    ml_api_client_tls(L, 1, &o);
+    ml_api_client_tls_check(L, &o);
+    return 0;
+}
+
+void ml_api_client_tls_open(lua_State *L, struct ml_bridge *b)
+{
+    static const luaL_Reg functions[] = {{"client_tls_check", check}, {NULL, NULL}};
+
+    ml_bridge_register(L, b, functions);
+}
+
 /* ---- a copy ---- */
 
 static struct ml_str keep(struct ml_str s, struct ml_arena *arena)

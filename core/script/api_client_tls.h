@@ -33,6 +33,8 @@ void ml_api_client_tls_check(lua_State *L, const struct ml_client_tls_options *o
 /* The context of these options, held; raises as above. */
 struct ml_client_tls *ml_api_client_tls_hold(lua_State *L, const struct ml_client_tls_options *o,
                                              struct ml_outbound *outbound);
+/* core.client_tls_check(table): raises what is wrong with such options. */
+void ml_api_client_tls_open(lua_State *L, struct ml_bridge *b);
 /* A copy in the arena. */
 const struct ml_client_tls_options *
 ml_client_tls_options_keep(const struct ml_client_tls_options *o, struct ml_arena *arena);

@@ -11,6 +11,7 @@
 
 #include "outbound/client_tls.h"
 #include "outbound/group.h"
+#include "script/api_client_tls.h"
 
 #include <stdlib.h>
 
@@ -394,6 +395,7 @@ void ml_api_http_open(lua_State *L, struct ml_bridge *b)
     all->bridge = b;
     all->L = ml_tasks_state(b->conf.tasks);
     ml_bridge_register(L, b, functions);
+    ml_api_client_tls_open(L, b);
     ml_http_result_open(L, b, &all->result);
     lua_newtable(L);
     lua_pushcfunction(L, call_gc);

@@ -26,8 +26,9 @@ end
 
 M.config = {
   url = { "string", doc = "Where to ask.", check = function(url)
-    if not url:find("^http://[^/?#%s]+[^#%s]*$") then return "must be like http://host:port/path" end
+    if not url:find("^https?://[^/?#%s]+[^#%s]*$") then return "must be like http://host:port/path" end
   end },
+  tls = { "table", optional = true, doc = "What is demanded of an https server, see gw.client_tls." },
   send = { "list", of = "string", default = { "Authorization", "Cookie" }, check = names_complaint,
     doc = "Request headers that the service gets." },
   copy = { "list", of = "string", default = {}, check = names_complaint,
@@ -36,7 +37,7 @@ M.config = {
   redirects = { "boolean", default = false, doc = "Let the service redirect the client (302, 303, 307)." },
 }
 
-local function question(req, conf)
+local function question(req, conf, tls)
   local headers = {
     ["X-Forwarded-Method"] = req.method, ["X-Forwarded-Proto"] = req.scheme, ["X-Forwarded-For"] = req.ip,
     ["X-Forwarded-Host"] = req.host,
@@ -48,7 +49,7 @@ local function question(req, conf)
     if #values > 0 then headers[name] = values end
   end
   return { url = conf.url, method = "GET", headers = headers, timeout = conf.timeout,
-           connect_timeout = conf.timeout, max_body = 65536 }
+           connect_timeout = conf.timeout, max_body = 65536, tls = tls }
 end
 
 local passed_on = { "WWW-Authenticate", "Set-Cookie", "Content-Type", "Location", "Cache-Control" }
@@ -67,8 +68,9 @@ end
 --- Makes the policy.  conf has been checked against M.config.
 -- @return function(req) -> res or nothing
 function M.new(conf)
+  local tls = conf.tls and gw.client_tls(conf.tls)
   return function(req)
-    local ok, given, code = pcall(gw.http, question(req, conf)) -- it raises for fields that are too long
+    local ok, given, code = pcall(gw.http, question(req, conf, tls)) -- it raises for fields that are too long
     local status = ok and given and given.status
     for _, name in ipairs(conf.copy) do
       req:set_header(name, status and status >= 200 and status < 300 and given.headers[name] or nil)

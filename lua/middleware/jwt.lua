@@ -12,7 +12,7 @@
 --   gw.route("* /api/*rest", { { "jwt", secret = gw.env "JWT_SECRET", algorithms = { "HS256" },
 --                                headers = { ["X-User-Id"] = "sub" } }, to = "api" })
 --
---   { "jwt", algorithms = { "RS256" }, jwks_url = "http://auth.internal/.well-known/jwks.json",
+--   { "jwt", algorithms = { "RS256" }, jwks_url = "https://auth.example.com/.well-known/jwks.json",
 --     issuer = "https://auth.example.com", audience = "api", scopes = { "patients:read" } }
 local gw = require "moonlatch"
 
@@ -55,6 +55,8 @@ M.config = {
   jwks = { "string", "table", optional = true, doc = "A JSON Web Key Set." },
   jwks_url = { "string", optional = true,
     doc = "Where to fetch the key set: in the background, and again when a token names an unknown key." },
+  jwks_tls = { "table", optional = true,
+    doc = "What is demanded of the server of jwks_url, see gw.client_tls; its certificate is verified anyway." },
   jwks_refresh = { "seconds", default = 300, min = 10, max = 86400, unit = "seconds",
     doc = "How often the key set is fetched." },
   keys = { "any", optional = true,
@@ -90,7 +92,9 @@ local function keys_of(conf)
   local sources = {}
   for option, kind in pairs(key_options) do
     if conf[option] then
-      sources[#sources + 1] = { [kind] = conf[option], refresh = kind == "url" and conf.jwks_refresh or nil }
+      local url = kind == "url"
+      sources[#sources + 1] = { [kind] = conf[option], refresh = url and conf.jwks_refresh or nil,
+                                tls = url and conf.jwks_tls or nil }
     end
   end
   if conf.keys ~= nil then

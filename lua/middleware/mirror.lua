@@ -15,8 +15,9 @@ local M = { name = "mirror" }
 M.config = {
   to = { "string", doc = "Origin of the other server, `http://host:port`, maybe with a prefix of the path.",
     check = function(url)
-      if not url:find("^http://[^/?#%s]+[^?#%s]*$") then return "must be like http://host:port/prefix" end
+      if not url:find("^https?://[^/?#%s]+[^?#%s]*$") then return "must be like http://host:port/prefix" end
     end },
+  tls = { "table", optional = true, doc = "What is demanded of an https server, see gw.client_tls." },
   share = { "number", default = 1, min = 0, max = 1, doc = "Share of the requests that are copied." },
   methods = { "list", of = "string", default = { "GET", "HEAD" },
     doc = "Methods that are copied; others would be done twice when both servers share their data." },
@@ -68,6 +69,7 @@ end
 -- @return function(req) -> nothing
 function M.new(conf)
   local methods, base, under_way = set_of(conf.methods), conf.to:gsub("/+$", ""), 0
+  local tls = conf.tls and gw.client_tls(conf.tls)
 
   local function send(copy)
     local ok, res, code = pcall(gw.http, copy) -- it raises for fields that are too many or too long
@@ -84,6 +86,7 @@ function M.new(conf)
     local copy = {
       url = base .. req.path .. (req.query ~= "" and "?" .. req.query or ""), method = req.method,
       headers = headers_of(req, conf), body = body, timeout = conf.timeout, max_body = 1048576,
+      tls = tls,
     }
     under_way = under_way + 1
     if not pcall(gw.spawn, send, copy) then under_way = under_way - 1 end -- there are too many tasks

@@ -38,9 +38,24 @@ function M.read(given)
   return conf
 end
 
+local made = setmetatable({}, { __mode = "k" }) -- tables that gw.client_tls has checked
+
+--- gw.client_tls { ca = "pki/internal.pem" }: checked at load, for the option `tls` of later calls.
+function M.make(given)
+  if made[given] then return given end
+  if type(given) ~= "table" then where.fail("gw.client_tls: a table of options is expected") end
+  local conf, wrong = M.read(given)
+  local ok, refusal = pcall(core.client_tls_check, conf or {})
+  if not conf or not ok then
+    where.fail("gw.client_tls: " .. (wrong or where.without_ours(refusal)))
+  end
+  made[conf] = true
+  return conf
+end
+
 --- opts with its field `tls` read, for functions of the core; raises what is wrong.
 function M.within(what, opts)
-  if type(opts) ~= "table" or opts.tls == nil then return opts end
+  if type(opts) ~= "table" or opts.tls == nil or made[opts.tls] then return opts end
   local copy = {}
   for key, value in pairs(opts) do copy[key] = value end
   if type(opts.tls) ~= "table" then where.fail(what .. ": tls must be a table") end

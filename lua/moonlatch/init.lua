@@ -13,7 +13,6 @@ local sandbox = require "moonlatch.sandbox"
 local static = require "moonlatch.static"
 local upstream = require "moonlatch.upstream"
 local websocket = require "moonlatch.websocket"
-local websocket = require "moonlatch.websocket"
 local where = require "moonlatch.where"
 
 local M = {}
@@ -98,6 +97,7 @@ local function declarations(gw, loader, routes, upstreams)
     if type(name) ~= "string" or name == "" then where.fail("gw.secret: the name must be a string") end
     return core.secret(name)
   end)
+  declare("client_tls", client_tls.make)
   declare("redis", function(url, opts) return core.redis(url, client_tls.within("gw.redis", opts)) end)
   declare("static", static.handler)
   declare("ratelimit", ratelimit.new())

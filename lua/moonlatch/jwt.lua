@@ -7,6 +7,7 @@
 -- Keys of a URL are fetched by each worker for itself, in the background: again every `refresh`
 -- seconds, and when a token names a key that is not known (at most every 10 s).  What was fetched
 -- last serves until something better comes, also across reloads, for it lies in a shared dict.
+local client_tls = require "moonlatch.client_tls"
 local core = require "moonlatch.core"
 local sandbox = require "moonlatch.sandbox"
 
@@ -15,7 +16,7 @@ local M = {}
 local RETRY_S, TICK_S, WAIT_S, SECRET_MIN = 10, 5, 0.02, 32
 local kinds = { "secret", "pem", "jwk", "jwks", "url" }
 local common = { algs = true }
-local options_of = { url = { refresh = true, timeout = true }, jwks = {} } -- keys of a set have their own kid
+local options_of = { url = { refresh = true, timeout = true, tls = true }, jwks = {} } -- keys of a set have their own kid
 local one_key = { kid = true }
 
 local remotes = setmetatable({}, { __mode = "k" }) -- keys -> where they come from
@@ -96,6 +97,7 @@ end
 
 local function download(remote)
   local res, code = core.http_request { url = remote.url, method = "GET", timeout = remote.timeout,
+                                        tls = remote.tls,
                                         headers = { Accept = "application/jwk-set+json, application/json" } }
   if not res then return nil, code end
   if res.status ~= 200 then return nil, "status " .. res.status end
@@ -159,6 +161,7 @@ end
 
 local function make_remote(keys, source, plain)
   local remote = { url = source.url, algs = source.algs, plain = plain,
+                   tls = source.tls and client_tls.make(source.tls),
                    refresh = seconds(source.refresh, "refresh", 300, 10),
                    timeout = seconds(source.timeout, "timeout", 5, 1),
                    tried = -math.huge, fetched = -math.huge, busy_until = 0 }

@@ -78,7 +78,7 @@ describe("mirror", function()
     local g = start "share = 0"
     for _ = 1, 5 do g:ask("GET /p/x") end
     assert.equal("0", g:ask("GET /n").body)
-    for _, url in ipairs { "127.0.0.1:80", "https://a", "http://", "http://a?b", "http://a/#x" } do
+    for _, url in ipairs { "127.0.0.1:80", "ftp://a", "http://", "http://a?b", "http://a/#x" } do
       local text, code = policy.check { use = ('{ "mirror", to = "%s" }'):format(url) }
       assert.equal(1, code, url)
       assert.truthy(text:find("must be like", 1, true), text)

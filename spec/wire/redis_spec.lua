@@ -164,7 +164,7 @@ describe("gw.redis: loading", function()
 
   it("names what is wrong with a URL or an option, with file and line, without the secret", function()
     for url, text in pairs {
-      ["http://h"] = "redis://", ["rediss://:topsecret@h"] = "later release", ["redis://u:topsecret@h:0"] = "port",
+      ["http://h"] = "redis://", ["rediss:/:topsecret@h"] = "redis://", ["redis://u:topsecret@h:0"] = "port",
       ["redis://topsecret@h"] = "needs a password", ["redis://:topsecret@h/x"] = "database",
       ["redis+cluster://:topsecret@h/1"] = "host",
     } do

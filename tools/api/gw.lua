@@ -17,6 +17,8 @@ return {
     { "file(name: string): string", "The text of a data file of the site.", load = true },
     { "secret(name: string): string",
       "64 hexadecimal digits that nobody else can know, the same in all workers until a restart.", load = true },
+    { "client_tls(options: moonlatch.ClientTls): moonlatch.ClientTls",
+      "TLS options for `gw.http`, checked once.", load = true },
     { "redis(url: string, options?: moonlatch.RedisOptions): moonlatch.Redis",
       "A client of Redis; connects with its first command.", load = true },
     { "ratelimit(options: moonlatch.LimiterOptions): moonlatch.Limiter", "A limiter.", load = true },

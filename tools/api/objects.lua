@@ -38,6 +38,17 @@ return {
     { "max_body: bytes = 1048576", "The largest body of an answer." },
     { "redirects: integer = 0", "How many redirects to follow." },
     { "keepalive: boolean = true", "May the connection be used again?" },
+    { "tls: moonlatch.ClientTls?", "What is demanded of an https server." },
+  } },
+  { class = "moonlatch.ClientTls", options = true, doc = "TLS to servers: what is demanded of them.", members = {
+    { "ca: string?", "Authorities that count instead of the system's: PEM text, or a file of the site." },
+    { "cert: string?", "A certificate of ours, PEM text or a file of the site; with `key`." },
+    { "key: string?", "Its key." },
+    { "name: string?", "SNI, and whose certificate it must be; the URL's host." },
+    { "verify: boolean = true", "False: anybody's certificate will do." },
+    { 'min_version: "1.2"|"1.3"|nil', "The lowest version." },
+    { 'max_version: "1.2"|"1.3"|nil', "The highest version." },
+    { "ciphers: string[]?", "OpenSSL's names." }, { "curves: string[]?", "OpenSSL's names." },
   } },
   { class = "moonlatch.HttpResult", data = true, doc = "An answer to `gw.http`.", members = {
     { "status: integer", "The status." },
@@ -65,6 +76,7 @@ return {
     { "connect_timeout: seconds = 1", "Name, connection, sign-in, answer to PING." },
     { "username: string?", "Instead of the URL's." }, { "password: string?", "Instead of the URL's." },
     { "db: integer?", "Instead of the URL's." },
+    { "tls: moonlatch.ClientTls?", "Of rediss:// URLs." },
   } },
 
   { class = "moonlatch.Limiter", name = "limiter", probe = "gw.ratelimit { limit = 1 }",

@@ -48,6 +48,7 @@ return {
     doc = "Servers, and options, of `gw.upstream`.", list = "string|{ url: string, weight?: integer }",
     members = {
       { 'balance: "round_robin"|"least_conn"|"hash"|"p2c" = "round_robin"', "Who gets the next request." },
+      { "tls: moonlatch.ClientTls?", "To servers with https:// URLs." },
       { "hash: string|fun(req: moonlatch.Request): string?|nil", "With `hash`: what decides." },
       { "connect_timeout: seconds = 2", "Until there is a connection." },
       { "first_byte_timeout: seconds = 60", "From the end of the request to the answer's first byte." },

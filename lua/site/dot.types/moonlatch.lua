@@ -65,6 +65,12 @@ function moonlatch.file(name) end
 ---@return string
 function moonlatch.secret(name) end
 
+--- TLS options for `gw.http`, checked once.
+--- Only while the site is loaded.
+---@param options moonlatch.ClientTls
+---@return moonlatch.ClientTls
+function moonlatch.client_tls(options) end
+
 --- A client of Redis; connects with its first command.
 --- Only while the site is loaded.
 ---@param url string
@@ -814,7 +820,21 @@ local moonlatch_TimerOptions = {}
 ---@field max_body bytes? The largest body of an answer. Default: `1048576`.
 ---@field redirects integer? How many redirects to follow. Default: `0`.
 ---@field keepalive boolean? May the connection be used again? Default: `true`.
+---@field tls moonlatch.ClientTls? What is demanded of an https server.
 local moonlatch_HttpRequest = {}
+
+--- TLS to servers: what is demanded of them.
+---@class moonlatch.ClientTls
+---@field ca string? Authorities that count instead of the system's: PEM text, or a file of the site.
+---@field cert string? A certificate of ours, PEM text or a file of the site; with `key`.
+---@field key string? Its key.
+---@field name string? SNI, and whose certificate it must be; the URL's host.
+---@field verify boolean? False: anybody's certificate will do. Default: `true`.
+---@field min_version "1.2"|"1.3"|nil The lowest version.
+---@field max_version "1.2"|"1.3"|nil The highest version.
+---@field ciphers string[]? OpenSSL's names.
+---@field curves string[]? OpenSSL's names.
+local moonlatch_ClientTls = {}
 
 --- An answer to `gw.http`.
 ---@class moonlatch.HttpResult
@@ -873,6 +893,7 @@ function moonlatch_Redis:state() end
 ---@field username string? Instead of the URL's.
 ---@field password string? Instead of the URL's.
 ---@field db integer? Instead of the URL's.
+---@field tls moonlatch.ClientTls? Of rediss:// URLs.
 local moonlatch_RedisOptions = {}
 
 --- What `gw.ratelimit` gives.
@@ -1012,6 +1033,7 @@ local moonlatch_ListenTimeouts = {}
 ---@class moonlatch.Upstream
 ---@field [integer] string|{ url: string, weight?: integer }
 ---@field balance "round_robin"|"least_conn"|"hash"|"p2c"? Who gets the next request. Default: `"round_robin"`.
+---@field tls moonlatch.ClientTls? To servers with https:// URLs.
 ---@field hash string|fun(req: moonlatch.Request): string?|nil With `hash`: what decides.
 ---@field connect_timeout seconds? Until there is a connection. Default: `2`.
 ---@field first_byte_timeout seconds? From the end of the request to the answer's first byte. Default: `60`.
