@@ -103,9 +103,10 @@ static void worker(struct ml_buf *out, struct ml_shm *shm, const struct ml_shm_g
         ml_buf_printf(out, "%d", (int)g->workers[index].pid);
     else
         ml_buf_append(out, ML_STR("null"));
-    ml_buf_printf(out, ",\"generation\":%u,\"connections\":%u,\"requests\":%" PRIu64,
+    ml_buf_printf(out,
+                  ",\"generation\":%u,\"connections\":%u,\"websockets\":%u,\"requests\":%" PRIu64,
                   atomic_load(&w->generation), atomic_load(&w->connections),
-                  atomic_load(&w->requests));
+                  atomic_load(&w->websockets), atomic_load(&w->requests));
     ml_buf_printf(out, ",\"restarts\":%u,\"logDropped\":%" PRIu64 ",\"state\":\"%s\"}",
                   g->workers[index].restarts, atomic_load(&w->log_dropped),
                   state_name(g->workers[index].state));

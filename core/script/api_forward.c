@@ -2,7 +2,7 @@
  * for the head of its answer.
  *
  *   group: the index or the name of an upstream; req:set_upstream has the last word
- *   opts: timeout= hash_key= websocket= host=
+ *   opts: timeout= hash_key= websocket= websocket_idle_timeout= host=
  *
  * An upstream that fails gives a response too: the gateway's own, from == "gateway".  A second call
  * drops the response of the first and sends the request again; a streamed body of which something
@@ -81,13 +81,15 @@ static struct ml_str option_dup(lua_State *L, struct ml_exchange *ex, const char
 
 static void read_options(lua_State *L, struct ml_exchange *ex, struct ml_forward *f)
 {
-    static const char *const names[] = {"timeout", "hash_key", "websocket", "host", NULL};
+    static const char *const names[] = {"timeout", "hash_key", "websocket", "websocket_idle_timeout",
+                                        "host", NULL};
 
     if (!ml_api_options(L, 3, names))
         return;
     f->timeout = ml_api_option_seconds(L, 3, "timeout", 0.001, 0);
     f->hash_key = option_dup(L, ex, "hash_key");
     f->allow_upgrade = ml_api_option_flag(L, 3, "websocket", false);
+    f->tunnel_idle = ml_api_option_seconds(L, 3, "websocket_idle_timeout", 0.001, 0);
     f->host = option_dup(L, ex, "host");
     if (f->host.len > 0 && !ml_url_authority_ok(f->host))
         luaL_argerror(L, 3, "host must be a name or an address with an optional port");

@@ -58,6 +58,7 @@ static void group_times(lua_State *L, struct ml_group_conf *g)
     g->first_byte_timeout = number_field(L, "first_byte_timeout", 0);
     g->read_timeout = number_field(L, "read_timeout", 0);
     g->send_timeout = number_field(L, "send_timeout", 0);
+    g->tunnel_idle = number_field(L, "websocket_idle_timeout", 0);
     g->total_timeout = number_field(L, "total_timeout", 0);
     g->keepalive = count_field(L, "keepalive");
     g->keepalive_timeout = number_field(L, "keepalive_timeout", 0);

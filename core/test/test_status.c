@@ -50,6 +50,7 @@ TEST(the_status_tells_everything)
     struct ml_buf json = {0};
 
     ml_shm_worker(shm, 0)->connections = 5;
+    ml_shm_worker(shm, 0)->websockets = 2;
     ml_shm_worker(shm, 0)->generation = 3;
     up->requests = 9;
     up->down_until_ms = UINT64_MAX;
@@ -66,7 +67,8 @@ TEST(the_status_tells_everything)
                      "\"error\":\"gateway.lua:6: \\\"x\\\"\\nmore\"}"));
     CHECK(has(&json, "\"notes\":[\"workers = 4 needs a restart\"]"));
     CHECK(has(&json, "\"listeners\":[\"127.0.0.1:3100\",\"[::1]:3100\"]"));
-    CHECK(has(&json, "{\"index\":0,\"pid\":78,\"generation\":3,\"connections\":5,\"requests\":0,"
+    CHECK(has(&json, "{\"index\":0,\"pid\":78,\"generation\":3,\"connections\":5,"
+                     "\"websockets\":2,\"requests\":0,"
                      "\"restarts\":0,\"logDropped\":0,\"state\":\"serving\"}"));
     CHECK(has(&json, "{\"index\":1,\"pid\":null,") && has(&json, "\"restarts\":4"));
     CHECK(has(&json, "{\"group\":\"patients\",\"server\":\"http://a:1\",\"state\":\"down\","));

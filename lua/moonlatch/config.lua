@@ -58,7 +58,7 @@ M.upstream = {
   balance = { "string", default = "round_robin", one_of = { "round_robin", "least_conn", "hash", "p2c" } },
   hash = { "string", "function", optional = true, check = handler.hash_complaint },
   connect_timeout = seconds, first_byte_timeout = seconds, read_timeout = seconds,
-  send_timeout = seconds, total_timeout = seconds,
+  send_timeout = seconds, total_timeout = seconds, websocket_idle_timeout = seconds,
   keepalive = count(0, 65535), keepalive_timeout = seconds,
   max_fails = count(0, 1000000), fail_timeout = seconds, retries = count(0, 100),
   preserve_host = flag, via = flag, real_ip = flag, forwarded_port = flag,

@@ -26,11 +26,11 @@ end
 
 --- Forwards to an upstream.
 -- @param upstream { index, hash }
--- @param opts { timeout, websocket } of the route
+-- @param opts { timeout, websocket, websocket_idle_timeout } of the route
 function M.forward(upstream, opts)
   local index, key = upstream.index, upstream.hash and hash_function(upstream.hash)
-  local fixed = (opts.timeout or opts.websocket) and
-      { timeout = opts.timeout, websocket = opts.websocket } or nil
+  local fixed = (opts.timeout or opts.websocket) and { timeout = opts.timeout, websocket = opts.websocket,
+      websocket_idle_timeout = opts.websocket_idle_timeout } or nil
   if not key then
     return function(req) return (forward(req, index, fixed)) end
   end
@@ -38,6 +38,7 @@ function M.forward(upstream, opts)
     local value = key(req)
     if type(value) == "table" then value = value[1] end
     return (forward(req, index, { timeout = opts.timeout, websocket = opts.websocket,
+                                  websocket_idle_timeout = opts.websocket_idle_timeout,
                                   hash_key = value and tostring(value) or nil }))
   end
 end

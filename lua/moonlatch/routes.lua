@@ -21,6 +21,7 @@ Routes.options = {
   query = { "table", optional = true },
   timeout = { "seconds", optional = true, min = 0.001, unit = "seconds" },
   websocket = { "boolean", default = false },
+  websocket_idle_timeout = { "seconds", optional = true, min = 0.001, unit = "seconds" },
   name = { "string", optional = true, min = 1, max = 100 },
 }
 Routes.group_options = { host = Routes.options.host }
