@@ -267,6 +267,15 @@ size_t ml_generation_heap(const struct ml_generation *g)
     return g->vm.used;
 }
 
+/* A browser asks whether a page may send a request; that is none of the route's requests yet. */
+static bool is_preflight(const struct ml_request *req)
+{
+    static const struct ml_str method = {"access-control-request-method", 29};
+
+    return ml_str_eq(req->method, ML_STR("OPTIONS")) &&
+           ml_headers_find(&req->headers, method) != NULL;
+}
+
 static void start(void *ctx, struct ml_exchange *ex)
 {
     struct ml_generation *g = *(struct ml_generation **)ctx;
@@ -280,7 +289,8 @@ static void start(void *ctx, struct ml_exchange *ex)
                     ex->arena, &match);
     if (match.outcome == ML_ROUTE_FOUND) {
         chain = &g->load.chains[match.route];
-        ex->notes.label = chain->label.len > 0 ? chain->label : match.pattern;
+        if (!is_preflight(req))
+            ex->notes.label = chain->label.len > 0 ? chain->label : match.pattern;
     }
     ex->notes.route = match.pattern;
     ex->notes.generation = g->number;

@@ -11,6 +11,7 @@
 --   ALLOWED_ORIGINS              see lib/headers.lua
 --   RATE_LIMIT_*, SLOWDOWN_*, SLOW_DOWN_IMPL, REDIS_*       see lib/limits.lua
 --   TRUSTED_PROXIES, TRUST_PROXY see lib/proxies.lua
+--   METRICS_ENABLED true, METRICS_ALLOW   see routes/metrics.lua
 --   LOG_LEVEL info, LOG_FILE -   access log; "-" is standard output
 local gw = require "moonlatch"
 local headers = require "lib.headers"

@@ -47,6 +47,13 @@ M.rows = {
   { cases = "security%-headers/request%-id%-.*", field = any,
     why = "a request id is taken from trusted proxies only" },
 
+  -- metrics
+  { cases = "metrics/families", field = "families%.http_request_duration_seconds%.le%..*",
+    why = "finer buckets come before those of the guide: most answers take less than 0.1 s" },
+  { cases = "metrics/accept%-openmetrics", field = "headers%.content%-type%.0",
+    why = "who prefers OpenMetrics gets it" },
+  { cases = "metrics/post", field = any, why = "405 with Allow (RFC 9110 15.5.6): the path is there" },
+
   -- connections
   { cases = "websocket/service%-path", field = "handshake%.status",
     why = "an upgrade that no route takes is an ordinary request (RFC 9110 7.8)" },
@@ -60,7 +67,7 @@ M.rows = {
 }
 
 --- Groups that are compared: those of the policies.
-M.groups = { "auth", "cors", "health", "http", "proxying", "rate-limit", "security-headers", "slow-down",
+M.groups = { "auth", "cors", "health", "http", "metrics", "proxying", "rate-limit", "security-headers", "slow-down",
              "websocket" }
 
 return M

@@ -8,13 +8,15 @@ local tokens = require "lib.tokens"
 
 local function forward(service, token, websocket)
   local errors = { "service_errors", service = service.name }
-  gw.route("* " .. service.prefix, { errors, token, to = service.name, websocket = websocket })
-  gw.route("* " .. service.prefix .. "/*rest", { errors, token, to = service.name })
+  local name = websocket and service.prefix or service.prefix .. "/*" -- what metrics call it
+  gw.route("* " .. service.prefix, { errors, token, to = service.name, websocket = websocket, name = name })
+  gw.route("* " .. service.prefix .. "/*rest", { errors, token, to = service.name, name = name })
 end
 
 for _, service in ipairs(services.all) do forward(service, tokens.required) end
 forward(services.graphql, tokens.optional, true) -- subscriptions come through a socket
 
 for _, name in ipairs { "login", "register", "refresh" } do
-  gw.route("POST /api/auth/" .. name, { { "service_errors", service = "auth" }, to = "auth" })
+  gw.route("POST /api/auth/" .. name, { { "service_errors", service = "auth" }, to = "auth",
+                                        name = "/api/auth/*" })
 end
