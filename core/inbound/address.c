@@ -13,13 +13,15 @@ static const uint8_t v4_prefix[12] = {[10] = 0xff, [11] = 0xff};
 
 struct ml_address ml_address_of(const struct ml_addr *addr)
 {
-    struct ml_address a = {{0}};
+    struct ml_address a = {.port = 0};
 
     if (addr->sa.sa_family == AF_INET) {
         memcpy(a.bytes, v4_prefix, sizeof v4_prefix);
         memcpy(a.bytes + 12, &addr->in.sin_addr, 4);
+        a.port = ntohs(addr->in.sin_port);
     } else if (addr->sa.sa_family == AF_INET6) {
         memcpy(a.bytes, &addr->in6.sin6_addr, 16);
+        a.port = ntohs(addr->in6.sin6_port);
     }
     return a;
 }
@@ -27,7 +29,7 @@ struct ml_address ml_address_of(const struct ml_addr *addr)
 bool ml_address_parse(struct ml_str text, struct ml_address *out)
 {
     char z[ML_ADDRESS_TEXT_CAP];
-    struct ml_address a = {{0}};
+    struct ml_address a = {.port = 0};
 
     if (text.len >= sizeof z || memchr(text.p, '\0', text.len) != NULL)
         return false;
@@ -46,7 +48,7 @@ size_t ml_address_text(const struct ml_address *a, char out[ML_ADDRESS_TEXT_CAP]
     static const struct ml_address none;
     size_t len = 0;
 
-    if (memcmp(a, &none, sizeof none) == 0)
+    if (memcmp(a->bytes, none.bytes, sizeof none.bytes) == 0)
         return strlen(strcpy(out, "unix"));
     if (memcmp(a->bytes, v4_prefix, sizeof v4_prefix) != 0)
         return strlen(inet_ntop(AF_INET6, a->bytes, out, ML_ADDRESS_TEXT_CAP));

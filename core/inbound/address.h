@@ -7,6 +7,7 @@
 
 struct ml_address { /* all zero: none, such as the peer of a unix socket */
     uint8_t bytes[16];
+    uint16_t port; /* of those that come from a socket; else 0 */
 };
 
 enum { ML_ADDRESS_TEXT_CAP = 46 };

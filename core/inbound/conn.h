@@ -16,6 +16,7 @@ struct ml_port {
     const struct ml_listener_conf *conf; /* for requests that begin now */
     struct ml_conn *conns;               /* the open ones */
     struct ml_h2 *h2s;                   /* and those that speak HTTP/2 */
+    struct ml_greeting *greetings;       /* clients of whom a balancer tells first; greeting.c */
     bool closing;                        /* after the answer in hand a connection closes */
     void (*empty)(struct ml_port *p);    /* the last connection ended; may be NULL */
 };

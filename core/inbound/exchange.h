@@ -34,6 +34,7 @@ struct ml_request {
     bool has_length;
     uint64_t length;          /* of the body when has_length */
     struct ml_str peer_ip;    /* text of the connection's address */
+    uint16_t peer_port;
     struct ml_str ip;         /* the client's address: peer_ip, or from X-Forwarded-For of a trusted proxy */
     bool trusted;             /* the peer is a trusted proxy: its X-Forwarded-* stay */
     struct ml_str id;         /* request id, 32 hex digits */

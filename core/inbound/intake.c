@@ -32,6 +32,7 @@ struct ml_exchange *ml_intake_begin(struct ml_inbound *in, const struct ml_liste
     ex->server_conf = (void *)(uintptr_t)conf;
     ex->req.scheme = ML_STR("http");
     ex->req.peer_ip = ex->req.ip = address_text(ex->arena, peer);
+    ex->req.peer_port = peer->port;
     request_id(ex);
     return ex;
 }

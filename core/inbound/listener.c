@@ -7,6 +7,7 @@
 
 #include "base/log_event.h"
 #include "inbound/conn.h"
+#include "inbound/greeting.h"
 #include "inbound/h2.h"
 
 #include <errno.h>
@@ -81,11 +82,27 @@ static void turn_away(int fd)
     close(fd);
 }
 
+static void enter(struct ml_port *port, int fd, const struct ml_address *peer)
+{
+    struct ml_stream *stream = ml_stream_new(port->in->loop, fd);
+
+    if (port->conf->tls != NULL)
+        ml_stream_start_tls(stream, port->conf->tls, NULL);
+    ml_conn_new(port, &stream, peer);
+}
+
+static void on_refused(struct ml_port *port, const char *why)
+{
+    report((struct ml_listener *)port, why);
+}
+
+static const struct ml_greeting_handler greeting = {.done = enter, .refused = on_refused};
+
 static void take_in(struct ml_listener *l, int fd, const struct ml_addr *addr)
 {
     struct ml_inbound *in = l->port.in;
+    const struct ml_listener_conf *conf = l->port.conf;
     struct ml_address peer = ml_address_of(addr);
-    struct ml_stream *stream;
 
     if (in->connections >= l->port.conf->connections_max) {
         if (l->port.conf->tls == NULL)
@@ -95,10 +112,14 @@ static void take_in(struct ml_listener *l, int fd, const struct ml_addr *addr)
         report(l, "limits.connections is reached");
         return;
     }
-    stream = ml_stream_new(in->loop, fd);
-    if (l->port.conf->tls != NULL)
-        ml_stream_start_tls(stream, l->port.conf->tls, NULL);
-    ml_conn_new(&l->port, &stream, &peer);
+    if (ml_address_within(conf->proxies, conf->proxy_count, &peer)) {
+        ml_greeting_new(&l->port, fd, &peer, &greeting);
+    } else if (conf->proxies_only) {
+        close(fd);
+        report(l, "only balancers may connect");
+    } else {
+        enter(&l->port, fd, &peer);
+    }
 }
 
 static void back_off(struct ml_listener *l)
@@ -206,6 +227,7 @@ void ml_listener_free(struct ml_listener **lp)
     *lp = NULL;
     ml_listener_stop(l);
     l->port.closing = true;
+    ml_greeting_close_all(&l->port);
     ml_conn_close_idle(&l->port);
     ml_h2_leave_all(&l->port);
     l->freed = true;
@@ -233,6 +255,7 @@ void ml_inbound_abort(struct ml_inbound *in)
 
     for (struct ml_listener *l = in->listeners; l != NULL; l = next) {
         next = l->next;
+        ml_greeting_close_all(&l->port);
         ml_h2_close_all(&l->port);
         ml_conn_close_all(&l->port);
     }

@@ -25,6 +25,9 @@ struct ml_listener_conf { /* all times in seconds */
     unsigned connections_max; /* per worker; 16384 */
     struct ml_cidr *trusted;
     unsigned trusted_count;
+    struct ml_cidr *proxies; /* balancers whose connections begin with a PROXY header */
+    unsigned proxy_count;
+    bool proxies_only; /* nobody else is served */
     struct ml_url_policy url;
     struct ml_tls *tls;       /* owned by the site; NULL: plain */
     bool tls_clients;         /* certificates of clients are asked for */

@@ -209,6 +209,9 @@ enum next ml_upstream_connect_step(struct ml_upstream *u)
     }
     if (err != ML_OK)
         return give_up_address(u);
+    if (u->link->served == 0 && !ml_stream_is_tls(u->link->stream) &&
+        !ml_upstream_proxy_announce(u))
+        return give_up_address(u);
     err = shake_hands(u);
     if (err != ML_OK)
         return err == ML_AGAIN ? WAIT : tls_failed(u);

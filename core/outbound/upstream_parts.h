@@ -5,6 +5,7 @@
 #ifndef ML_OUTBOUND_UPSTREAM_PARTS_H
 #define ML_OUTBOUND_UPSTREAM_PARTS_H
 
+#include "inbound/address.h"
 #include "outbound/group.h"
 #include "outbound/upstream_body.h"
 #include "outbound/upstream_head.h"
@@ -87,6 +88,9 @@ enum next ml_upstream_connect_resolve(struct ml_upstream *u);
 enum next ml_upstream_connect_step(struct ml_upstream *u);
 /* No answer came in time: the next address, or failure. */
 void ml_upstream_connect_late(struct ml_upstream *u);
+
+/* upstream_proxy.c: says for whom a new connection is, when the group wants that.  False: failed. */
+bool ml_upstream_proxy_announce(struct ml_upstream *u);
 
 /* upstream_run.c */
 void ml_upstream_run_begin(struct ml_upstream *u); /* the connection is there */

@@ -45,21 +45,22 @@ static int set_settings(lua_State *L)
 
 /* ---- listeners ---- */
 
-static const char *trusted(lua_State *L, struct ml_site *site, struct ml_listener_conf *conf)
+static const char *networks(lua_State *L, struct ml_site *site, const char *field,
+                            struct ml_cidr **list, unsigned *list_count)
 {
-    unsigned count = list_field(L, "trusted_proxies");
+    unsigned count = list_field(L, field);
 
     if (count == 0)
         return NULL;
-    conf->trusted = ml_arena_alloc(site->arena, count * sizeof *conf->trusted);
+    *list = ml_arena_alloc(site->arena, count * sizeof **list);
     for (unsigned i = 0; i < count; i++) {
         lua_rawgeti(L, -1, (int)i + 1);
-        if (!ml_cidr_parse(ml_check_str(L, -1), &conf->trusted[i]))
-            return lua_pushfstring(L, "trusted_proxies: \"%s\" is no address or network",
+        if (!ml_cidr_parse(ml_check_str(L, -1), &(*list)[i]))
+            return lua_pushfstring(L, "%s: \"%s\" is no address or network", field,
                                    lua_tostring(L, -1));
         lua_pop(L, 1);
     }
-    conf->trusted_count = count;
+    *list_count = count;
     lua_pop(L, 1);
     return NULL;
 }
@@ -107,7 +108,10 @@ static int add_listener(lua_State *L)
     c->url.allow_encoded_slash = flag_field(L, "allow_encoded_slash", false);
     c->url.keep_slashes = flag_field(L, "keep_slashes", false);
     c->trailers_pass = flag_field(L, "trailers", false);
-    wrong = trusted(L, site, c);
+    c->proxies_only = flag_field(L, "proxy_required", false);
+    wrong = networks(L, site, "trusted_proxies", &c->trusted, &c->trusted_count);
+    if (wrong == NULL)
+        wrong = networks(L, site, "proxy_protocol", &c->proxies, &c->proxy_count);
     if (wrong == NULL)
         wrong = ml_load_tls(L, load_of(L), c);
     if (wrong != NULL)

@@ -44,6 +44,7 @@ M.listen = {
   allow_encoded_slash = flag,
   keep_slashes = flag,
   trailers = flag,
+  proxy_protocol = { "table", optional = true },
   tls = { "table", "string", optional = true },
 }
 M.limits = {
@@ -52,6 +53,7 @@ M.limits = {
   fields = count(1, 10000), body = { "size", optional = true },
   connections = count(1, 1000000), requests = count(0, 1000000000),
 }
+M.proxy_protocol = { from = { "list", of = "string", min = 1 }, required = { "boolean", default = false } }
 M.timeouts = { header = seconds, body = seconds, idle = seconds, send = seconds }
 
 M.upstream = {
@@ -122,6 +124,10 @@ function M.add_listener(given)
   end
   for name, value in pairs(checked(M.timeouts, conf.timeouts, "gw.listen: timeouts", line)) do
     conf["timeout_" .. name] = value
+  end
+  if conf.proxy_protocol then
+    local proxies = checked(M.proxy_protocol, conf.proxy_protocol, "gw.listen: proxy_protocol", line)
+    conf.proxy_protocol, conf.proxy_required = proxies.from, proxies.required
   end
   if conf.tls and not core.for_tests then
     local wrong
