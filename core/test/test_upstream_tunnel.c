@@ -49,7 +49,7 @@ TEST(a_tunnel_carries_bytes_both_ways_until_the_server_ends_it)
     AWAIT(call_body_is(&c, "down"));
     link_close(l);
     AWAIT(c.eof);
-    CHECK(c.ex->upstream == NULL && lab.group->servers[0]->pool.idle == 0);
+    CHECK(c.ex->upstream == NULL && lab.group->roster->members[0].server->pool.idle == 0);
     call_end(&c);
     lab_teardown();
 }
