@@ -55,6 +55,7 @@ build = {
     ["moonlatch.undefined"] = "lua/moonlatch/undefined.lua",
     ["moonlatch.tls"] = "lua/moonlatch/tls.lua",
     ["moonlatch.upstream"] = "lua/moonlatch/upstream.lua",
+    ["moonlatch.test_ws"] = "lua/moonlatch/test_ws.lua",
     ["moonlatch.websocket"] = "lua/moonlatch/websocket.lua",
     ["moonlatch.where"] = "lua/moonlatch/where.lua",
     ["middleware.api_key"] = "lua/middleware/api_key.lua",

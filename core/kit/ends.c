@@ -95,6 +95,17 @@ static int end_response(lua_State *L)
     return 2;
 }
 
+/* What came since, as it is. */
+static int end_take(lua_State *L)
+{
+    struct ml_sim_end *end = check_end(L, 1);
+    struct ml_str s = ml_buf_str(&end->in);
+
+    lua_pushlstring(L, s.p != NULL ? s.p : "", s.len);
+    ml_buf_consume(&end->in, s.len);
+    return 1;
+}
+
 static void push_str(lua_State *L, struct ml_str s)
 {
     lua_pushlstring(L, s.p != NULL ? s.p : "", s.len);
@@ -160,7 +171,8 @@ void ml_ends_open(lua_State *L)
 {
     static const luaL_Reg methods[] = {{"send", end_send},     {"response", end_response},
                                        {"record", end_record}, {"ended", end_ended},
-                                       {"close", end_close},   {NULL, NULL}};
+                                       {"close", end_close},   {"take", end_take},
+                                       {NULL, NULL}};
 
     ml_ends_push_class(L, END, methods);
     lua_pop(L, 1);

@@ -1,7 +1,7 @@
 /* ends.h - connections in the hands of a test: the userdata of a struct ml_sim_end.
  *
  *   end:send(bytes)   end:response(method) -> response | nil, word    end:record() -> table
- *   end:close()       end:ended() -> boolean */
+ *   end:take() -> bytes    end:close()    end:ended() -> boolean */
 #ifndef ML_KIT_ENDS_H
 #define ML_KIT_ENDS_H
 

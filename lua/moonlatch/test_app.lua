@@ -7,6 +7,7 @@ local message = require "moonlatch.test_message"
 local native = require "moonlatch.test_native"
 local Redis = require "moonlatch.test_redis"
 local Stub = require "moonlatch.test_stub"
+local ws = require "moonlatch.test_ws"
 
 local App = {}
 local methods = {}
@@ -256,6 +257,9 @@ for _, name in ipairs { "get", "head", "post", "put", "patch", "delete", "option
     return self:send(r):wait()
   end
 end
+
+--- Opens a WebSocket: moonlatch.test_ws.
+function methods:ws(path, opts) return ws.open(self, path, opts, turn, step) end
 
 -- ---- what it said ----
 

@@ -103,6 +103,13 @@ function Connection:send(bytes)
   self:flush()
 end
 
+--- What came since, as it is.
+function Connection:take()
+  local text = self.text
+  self.text = ""
+  return text
+end
+
 function Connection:ended() return not self.socket or self.eof == true end
 
 function Connection:close()
