@@ -56,7 +56,7 @@ M.config = {
   jwks_url = { "string", optional = true,
     doc = "Where to fetch the key set: in the background, and again when a token names an unknown key." },
   jwks_tls = { "table", optional = true,
-    doc = "What is demanded of the server of jwks_url, see gw.client_tls; its certificate is verified anyway." },
+    doc = "What is demanded of the server of jwks_url, see gw.client_tls; it is verified in any case." },
   jwks_refresh = { "seconds", default = 300, min = 10, max = 86400, unit = "seconds",
     doc = "How often the key set is fetched." },
   keys = { "any", optional = true,

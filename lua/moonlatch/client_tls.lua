@@ -3,7 +3,7 @@
 --   tls = { ca = "pki/internal.pem" }                          whom the server's certificate must come from
 --   tls = { cert = "pki/gateway.pem", key = gw.env("KEY") }    a certificate of ours
 --
--- ca, cert and key are PEM texts, or names of files of the site (gw.file).
+-- ca, cert and key are PEM texts, or names of files: relative to the site, or absolute.
 local core = require "moonlatch.core"
 local options = require "moonlatch.options"
 local where = require "moonlatch.where"
@@ -21,11 +21,18 @@ M.schema = {
   curves = { "list", of = "string", optional = true },
 }
 
+-- Puts the text in the place of the file's name; what is wrong.  A file outside of the site may only come
+-- when the site is loaded once more: until then the option is left out.
 local function pem(conf, name)
   local value = conf[name]
   if value == nil or value:find("-----BEGIN", 1, true) then return end
-  conf[name] = core.source(value)
-  if not conf[name] then return ('option "%s": there is no file %s in the site'):format(name, value) end
+  local loading, bytes = pcall(core.file, value)
+  if not loading then
+    return ("option \"%s\": files are read while the site is loaded: use gw.client_tls there"):format(name)
+  end
+  if bytes == nil then return ('option "%s": cannot read the file %s'):format(name, value) end
+  conf[name] = bytes or nil
+  if bytes == false then conf.later = true end
 end
 
 --- What the core takes, or nil and what is wrong.
@@ -35,7 +42,7 @@ function M.read(given)
   if not conf then return nil, wrong end
   wrong = pem(conf, "ca") or pem(conf, "cert") or pem(conf, "key")
   if wrong then return nil, wrong end
-  return conf
+  return conf.later and {} or conf
 end
 
 local made = setmetatable({}, { __mode = "k" }) -- tables that gw.client_tls has checked

@@ -16,7 +16,8 @@ local M = {}
 local RETRY_S, TICK_S, WAIT_S, SECRET_MIN = 10, 5, 0.02, 32
 local kinds = { "secret", "pem", "jwk", "jwks", "url" }
 local common = { algs = true }
-local options_of = { url = { refresh = true, timeout = true, tls = true }, jwks = {} } -- keys of a set have their own kid
+-- keys of a set have their own kid
+local options_of = { url = { refresh = true, timeout = true, tls = true }, jwks = {} }
 local one_key = { kid = true }
 
 local remotes = setmetatable({}, { __mode = "k" }) -- keys -> where they come from

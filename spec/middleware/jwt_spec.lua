@@ -189,7 +189,7 @@ describe("jwt's options", function()
       ['{ "jwt", algorithms = { "HS256" }, secret = "-----BEGIN PUBLIC KEY-----" }'] = "give that as a key",
       ['{ "jwt", algorithms = { "RS256" }, jwks = "{}" }'] = "no JSON object with a list of keys",
       ['{ "jwt", algorithms = { "RS256" }, jwks_url = "ftp://a/" }'] = "must begin with https://",
-      ['{ "jwt", algorithms = { "RS256" }, jwks_url = "https://a/", jwks_tls = { ca = "x" } }'] = "no file x",
+      ['{ "jwt", algorithms = { "RS256" }, jwks_url = "https://a/", jwks_tls = { ca = "x" } }'] = "cannot read the file x",
       ['{ "jwt", algorithms = { "HS256" }, secret = "x", sources = { "body" } }'] = "unknown source",
       ['{ "jwt", algorithms = { "HS256" }, secret = "x", headers = { Host = "sub" } }'] = "can not set Host",
       ['{ "jwt", algorithms = { "HS256" }, secret = "x", headers = { ["a b"] = "sub" } }'] = "no name of a header",

@@ -28,11 +28,12 @@ describe("an https upstream", function()
         local gw = require "moonlatch"
         gw.listen { host = "127.0.0.1", port = PORT }
         gw.upstream("up", { %q, retries = 0, max_fails = 0%s })
+        local tls = gw.client_tls(%s)
         gw.route("* /http", { respond = function(req)
-          local res, code = gw.http.get(%q, { tls = %s })
+          local res, code = gw.http.get(%q, { tls = tls })
           return gw.response(200, res and res.body or code)
         end })
-        gw.route("* /*rest", { to = "up" })]]):format(url, tls and ", tls = " .. tls or "", url .. "/x", tls or "nil"),
+        gw.route("* /*rest", { to = "up" })]]):format(url, tls and ", tls = " .. tls or "", tls or "{}", url .. "/x"),
       ["ca.pem"] = gateway.read(ca.cert), ["other.pem"] = gateway.read(other.cert),
       ["client.pem"] = gateway.read(dir .. "/client.pem"), ["client-key.pem"] = gateway.read(dir .. "/client-key.pem"),
     })
@@ -104,6 +105,37 @@ describe("an https upstream", function()
     gateway.eventually(function() return g:ask("GET /a").status == 200 end, "the first one counts again")
   end)
 
+  it("may have the keys that tokens are signed with", function()
+    local cert = pki.certificate(dir, "issuer", ca, { "localhost" })
+    local issuer = gateway.start { ["gateway.lua"] = ([[
+      local gw = require "moonlatch"
+      gw.listen { host = "127.0.0.1", port = PORT, tls = { cert = %q, key = %q } }
+      local secret = "a secret of thirty-two bytes 1234"
+      local keys = gw.jwt.keys { secret = secret, kid = "1" }
+      gw.route("GET /token", { respond = function() return gw.response(200,
+        gw.jwt.sign({ sub = "7" }, keys, { alg = "HS256", expires_in = 60 })) end })
+      gw.route("GET /keys", { respond = function() return gw.response(200,
+        { keys = { { kty = "oct", kid = "1", k = gw.base64_encode(secret, true) } } }) end })]]):format(
+      cert.cert, cert.key) }
+    local p = io.popen(("curl -s --cacert %s https://localhost:%d/token"):format(ca.cert, issuer.port))
+    local token = p:read("*a")
+    p:close()
+    local function front_with(tls)
+      return gateway.start { ["gateway.lua"] = ([[
+        local gw = require "moonlatch"
+        gw.listen { host = "127.0.0.1", port = PORT }
+        gw.use { { "jwt", algorithms = { "HS256" }, jwks_url = "https://localhost:%d/keys"%s } }
+        gw.route("GET /me", { respond = function(req) return gw.response(200, req.user.sub) end })]]):format(
+        issuer.port, tls), ["ca.pem"] = gateway.read(ca.cert) }
+    end
+    local bearer = { headers = "Authorization: Bearer " .. token .. "\r\n" }
+    local g = front_with(', jwks_tls = { ca = "ca.pem" }')
+    gateway.eventually(function() return g:ask("GET /me", bearer).body == "7" end, "the keys are known")
+    g = front_with("")
+    assert.equal(503, g:ask("GET /me", bearer).status)
+    g:wait_for_log("upstream_tls")
+  end)
+
   it("that speaks no TLS, or says nothing, is a failure in time", function()
     local silent = assert(socket.bind("127.0.0.1", 0))
     local _, port = silent:getsockname()
@@ -134,7 +166,7 @@ describe("an https upstream", function()
       assert.truthy(text:find("gateway.lua:3", 1, true), text)
       return text
     end
-    assert.truthy(refused('{ ca = "none.pem" }'):find("there is no file none.pem", 1, true))
+    assert.truthy(refused('{ ca = "none.pem" }'):find("cannot read the file none.pem", 1, true))
     assert.truthy(refused('{ ca = "bad.pem" }'):find("ca", 1, true))
     assert.truthy(refused('{ ciphers = { "NOPE" } }'):find("NOPE", 1, true))
     assert.truthy(refused('{ cert = "-----BEGIN X" }'):find("go together", 1, true))

@@ -41,8 +41,8 @@ return {
     { "tls: moonlatch.ClientTls?", "What is demanded of an https server." },
   } },
   { class = "moonlatch.ClientTls", options = true, doc = "TLS to servers: what is demanded of them.", members = {
-    { "ca: string?", "Authorities that count instead of the system's: PEM text, or a file of the site." },
-    { "cert: string?", "A certificate of ours, PEM text or a file of the site; with `key`." },
+    { "ca: string?", "Authorities that count instead of the system's: PEM text, or a file." },
+    { "cert: string?", "A certificate of ours, PEM text or a file; with `key`." },
     { "key: string?", "Its key." },
     { "name: string?", "SNI, and whose certificate it must be; the URL's host." },
     { "verify: boolean = true", "False: anybody's certificate will do." },

@@ -825,8 +825,8 @@ local moonlatch_HttpRequest = {}
 
 --- TLS to servers: what is demanded of them.
 ---@class moonlatch.ClientTls
----@field ca string? Authorities that count instead of the system's: PEM text, or a file of the site.
----@field cert string? A certificate of ours, PEM text or a file of the site; with `key`.
+---@field ca string? Authorities that count instead of the system's: PEM text, or a file.
+---@field cert string? A certificate of ours, PEM text or a file; with `key`.
 ---@field key string? Its key.
 ---@field name string? SNI, and whose certificate it must be; the URL's host.
 ---@field verify boolean? False: anybody's certificate will do. Default: `true`.
