@@ -44,6 +44,7 @@ build = {
     ["moonlatch.test_literal"] = "lua/moonlatch/test_literal.lua",
     ["moonlatch.test_main"] = "lua/moonlatch/test_main.lua",
     ["moonlatch.test_message"] = "lua/moonlatch/test_message.lua",
+    ["moonlatch.test_metrics"] = "lua/moonlatch/test_metrics.lua",
     ["moonlatch.test_native"] = "lua/moonlatch/test_native.lua",
     ["moonlatch.test_redis"] = "lua/moonlatch/test_redis.lua",
     ["moonlatch.test_redis_args"] = "lua/moonlatch/test_redis_args.lua",

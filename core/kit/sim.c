@@ -113,10 +113,14 @@ static void record_end(struct ml_sim *sim, const struct ml_exchange *ex)
     ml_buf_append(&r->user, ex->notes.user_id);
 }
 
+/* A client of a listener with TLS is taken for one that has spoken it. */
 static void start(void *ctx, struct ml_exchange *ex)
 {
+    const struct ml_listener_conf *conf = ex->server_conf;
     struct ml_sim *sim = ctx;
 
+    if (conf != NULL && conf->tls != NULL)
+        ex->req.scheme = ML_STR("https");
     for (struct ml_sim_end *end = sim->ends; end != NULL; end = end->next) {
         if (end->conn == NULL || end->fd < 0 || end->conn != ex->wire.ctx)
             continue;

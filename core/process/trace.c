@@ -10,11 +10,16 @@
 
 #include <fcntl.h>
 #include <lauxlib.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 static struct ml_handler inner; /* of this process, which is a worker */
+static const struct ml_script_host *host;
 static int trace_fd = -1;
+static char page_path[PATH_MAX];
+static struct ml_deferred page; /* after the exchange was counted */
 
 static void begin_line(struct ml_buf *out, const struct ml_exchange *ex, const char *what)
 {
@@ -64,6 +69,26 @@ static void outcome(const struct ml_exchange *ex)
     ml_buf_append(&line, ML_STR(",\"status\":"));
     ml_buf_append(&line, (struct ml_str){digits, ml_decimal(digits, (uint64_t)ex->res.status)});
     end_line(&line);
+    ml_loop_defer(ex->loop, &page);
+}
+
+/* The page of metrics as it is now, in the place of the one before. */
+static void write_page(void *ctx)
+{
+    struct ml_buf text = {0};
+    char fresh[PATH_MAX + 8];
+    FILE *f;
+
+    (void)ctx;
+    snprintf(fresh, sizeof fresh, "%s.new", page_path);
+    host->metrics_text(host->status_ctx, ML_PROMETHEUS, &text);
+    f = fopen(fresh, "we");
+    if (f != NULL) {
+        fwrite(ml_buf_str(&text).p, 1, ml_buf_len(&text), f);
+        if (fclose(f) == 0)
+            (void)rename(fresh, page_path);
+    }
+    ml_buf_release(&text);
 }
 
 static void start(void *ctx, struct ml_exchange *ex)
@@ -118,7 +143,7 @@ static void extend(lua_State *L, void *ctx)
     lua_setfield(L, -2, "trace");
 }
 
-void ml_trace_install(struct ml_script_host *host, struct ml_handler *handler)
+void ml_trace_install(struct ml_script_host *of, struct ml_handler *handler)
 {
     const char *path = getenv("MOONLATCH_TRACE");
 
@@ -131,7 +156,10 @@ void ml_trace_install(struct ml_script_host *host, struct ml_handler *handler)
         return;
     }
     ml_log_eager();
+    snprintf(page_path, sizeof page_path, "%s.metrics", path);
+    page.fire = write_page;
+    host = of;
     inner = *handler;
     *handler = (struct ml_handler){start, cancel, done, NULL};
-    host->extend = extend;
+    of->extend = extend;
 }

@@ -4,7 +4,8 @@
  *   {"n":serial,"what":"runs|passed|answered","name":step,"detail":text}
  *   {"n":serial,"what":"done","method":,"target":,"status":,"id":,"route":,"upstream":,"server":,
  *    "user":,"tries":,"why":}
- * lua/moonlatch/test_e2e.lua reads it. */
+ * Beside it, with ".metrics" at its end, is the page of metrics as it was after the last exchange.
+ * lua/moonlatch/test_e2e.lua reads them. */
 #ifndef ML_PROCESS_TRACE_H
 #define ML_PROCESS_TRACE_H
 

@@ -71,6 +71,11 @@ struct ml_stream *ml_stream_new(struct ml_loop *loop, int fd)
 
 static const struct ml_stream_source *source;
 
+bool stream_is_simulated(void)
+{
+    return source != NULL;
+}
+
 void ml_stream_set_source(const struct ml_stream_source *replacement)
 {
     source = replacement;

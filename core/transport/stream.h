@@ -40,7 +40,7 @@ enum ml_err ml_stream_connect(struct ml_loop *loop, const struct ml_addr *addr,
                               struct ml_stream **out);
 enum ml_err ml_stream_connected(struct ml_stream *s); /* OK, AGAIN, UP_CONNECT */
 /* For tests: a socket that stands for a connection to addr, or -1 with "refused at once", instead of
- * the kernel's.  Borrowed; NULL: none.  For this process. */
+ * the kernel's; TLS is left out then, on every stream.  Borrowed; NULL: none.  For this process. */
 struct ml_stream_source {
     int (*connect)(void *ctx, const struct ml_addr *addr);
     void *ctx;

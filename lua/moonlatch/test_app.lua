@@ -4,6 +4,7 @@
 -- the next moment at which something happens, and so on until there is an answer: nothing waits for real.
 local jwt = require "moonlatch.test_jwt"
 local message = require "moonlatch.test_message"
+local metrics = require "moonlatch.test_metrics"
 local native = require "moonlatch.test_native"
 local Redis = require "moonlatch.test_redis"
 local Stub = require "moonlatch.test_stub"
@@ -41,9 +42,9 @@ end
 -- Hosts that scripts call with gw.http: they refuse connections until a test names them.
 local function hosts_of(self)
   return setmetatable({}, { __index = function(t, url)
-    local name, port = tostring(url):match("^http://([^/:]+):?(%d*)$")
-    if not name then error('http: "http://host" or "http://host:port" is expected', 2) end
-    local host = self.sim:host(name:lower(), tonumber(port) or 80)
+    local tls, name, port = tostring(url):match("^http(s?)://([^/:]+):?(%d*)$")
+    if not name then error('http: "http://host" or "https://host:port" is expected', 2) end
+    local host = self.sim:host(name:lower(), tonumber(port) or (tls == "s" and 443 or 80))
     local stub = stub_on(self, url, { host }, "accept")
     rawset(t, url, stub)
     return stub
@@ -274,6 +275,8 @@ local views = {}
 function views.logs(self) return lines_of(self.sim:log("events")) end
 --- The lines of the access log.
 function views.access(self) return lines_of(self.sim:log("access")) end
+--- What a scraper would get: app.metrics(name, labels) is a number, app.metrics[name] a list of samples.
+function views.metrics(self) return metrics.parse(self.sim:metrics()) end
 --- What `moonlatch check` would warn of.
 function views.warnings(self) return self.sim:facts().warnings end
 

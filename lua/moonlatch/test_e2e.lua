@@ -242,6 +242,10 @@ end
 --- What an upstream got and nobody has seen yet: connection, index of the host, request, or bytes for Redis.
 function Real:request()
   for _, c in pairs(self.connections) do
+    if c.host and c.text:find("^\22\3") then
+      c:close()
+      error("TLS to an upstream or a Redis is played in simulations only", 0)
+    end
     if c.host and not c.handed and c.text ~= "" then
       if self.redis[c.host] then
         local bytes = c.text
@@ -384,6 +388,9 @@ function Real:log(which)
   if which == "access" then return slurp(self.base .. "/access") end
   return slurp(self.base .. "/events"):sub(self.logs_at + 1)
 end
+
+--- The page of metrics after the last exchange.
+function Real:metrics() return slurp(self.base .. "/trace.metrics") end
 
 --- Ends the program.
 function Real:close()

@@ -208,6 +208,26 @@ describe("moonlatch.test", function()
     end)
   end)
 
+  describe("TLS", function()
+    it("is taken for spoken, and certificates for good", function()
+      if not t.simulated then return end
+      local secure = t.load { ["gateway.lua"] = [[
+        local gw = require "moonlatch"
+        gw.listen { port = 8080 }
+        gw.upstream("up", { "https://up.test" })
+        local r = gw.redis "rediss://redis.test"
+        gw.route("GET /up", { to = "up" })
+        gw.route("GET /redis", { respond = function() return gw.response(200, r:set("a", 1)) end })
+        gw.route("GET /http", { respond = function()
+          return gw.response(200, gw.http.get("https://other.test/x").body)
+        end }) ]] }
+      assert.equal("upstream:up", secure:get("/up").decided_by)
+      assert.equal("OK", secure:get("/redis").body)
+      secure.http["https://other.test"]:reply(200, "told")
+      assert.equal("told", secure:get("/http").body)
+    end)
+  end)
+
   describe("time", function()
     it("stands still but for what waits", function()
       local before = app:now()
@@ -312,6 +332,17 @@ describe("moonlatch.test", function()
     assert.equal("script failed", line.message)
     assert.matches("a secret", line.error or line.traceback or "")
     assert.equal(500, app.access[#app.access].statusCode or app.access[#app.access].status)
+  end)
+
+  it("shows metrics", function()
+    app:get("/hello")
+    app:get("/hello")
+    app:get("/up/x")
+    local labels = { route = "/hello", status_code = 200 }
+    assert.equal(2, app.metrics("http_requests_total", labels))
+    assert.equal(3, app.metrics("http_requests_total"))
+    assert.equal(0, app.metrics("no_such_metric"))
+    assert.equal("GET", app.metrics.http_requests_total[1].labels.method)
   end)
 
   describe("assert.response", function()
