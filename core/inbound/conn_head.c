@@ -5,6 +5,7 @@
 #include "inbound/conn_parts.h"
 #include "inbound/intake.h"
 #include "protocol/http2.h"
+#include "transport/tls_info.h"
 
 #include <assert.h>
 
@@ -162,8 +163,8 @@ static enum verdict begin(struct ml_conn *c, size_t head_len, void (*wake)(void 
     }
     if (err != ML_OK) {
         refuse(c, err);
-    } else if (ml_intake_is_for_us(&ex->req)) {
-        ml_intake_answer_options(ex);
+    } else if (ml_intake_is_for_us(ex)) {
+        ml_intake_answer(ex);
         t->conf = ml_intake_conf(ex);
     } else {
         ex->handler->start(ex->handler->ctx, ex);
@@ -218,12 +219,21 @@ static enum verdict read_more(struct ml_conn *c)
     }
 }
 
-/* Does the connection begin with the preface of HTTP/2?  ML_VERSION: no. */
-static enum ml_err find_preface(const struct ml_conn *c)
+/* Is it HTTP/2 that the client speaks?  With TLS the handshake has settled that (RFC 9113 section
+ * 3.2), else the first bytes tell (section 3.3).  ML_VERSION: it is not. */
+static enum ml_err find_http2(const struct ml_conn *c)
 {
     bool first = c->requests == 0 && c->blank_lines == 0 && c->scan.seen == 0;
+    struct ssl_st *session;
+    struct ml_tls_info info;
 
-    return first && c->port->conf->http2 ? ml_http2_preface(ml_buf_str(&c->in)) : ML_VERSION;
+    if (!first)
+        return ML_VERSION;
+    session = ml_stream_tls_session(c->stream);
+    if (session == NULL)
+        return c->port->conf->http2 ? ml_http2_preface(ml_buf_str(&c->in)) : ML_VERSION;
+    ml_tls_info(session, &info);
+    return ml_str_eq(info.alpn, ML_STR("h2")) ? ML_OK : ML_VERSION;
 }
 
 enum verdict ml_conn_head_step(struct ml_conn *c, void (*wake)(void *))
@@ -232,7 +242,7 @@ enum verdict ml_conn_head_step(struct ml_conn *c, void (*wake)(void *))
     enum ml_err err = ML_AGAIN;
 
     if (ml_buf_len(&c->in) > 0)
-        err = find_preface(c);
+        err = find_http2(c);
     if (err == ML_OK)
         return HTTP2;
     if (err == ML_VERSION)

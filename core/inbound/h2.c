@@ -139,12 +139,20 @@ static void refused(struct ml_h2 *h, ssize_t err)
 
 static void feed(struct ml_h2 *h, struct ml_str bytes)
 {
-    enum ml_http2_toll toll;
     bool in_block = ml_http2_scan_in_block(&h->scan);
     ssize_t n;
 
-    if (ml_http2_scan(&h->scan, bytes, h2_now_s(h), &h->patience, &toll) != ML_OK) {
-        calm(h, ml_http2_toll_word(toll));
+    switch (ml_http2_scan(&h->scan, bytes, h2_now_s(h), &h->patience)) {
+    case ML_OK:
+        break;
+    case ML_LIMIT:
+        calm(h, ml_http2_toll_word(h->scan.toll));
+        return;
+    case ML_EOF:
+        terminate(h, NGHTTP2_STREAM_CLOSED);
+        return;
+    default:
+        terminate(h, NGHTTP2_PROTOCOL_ERROR);
         return;
     }
     if (!ml_http2_scan_in_block(&h->scan))
@@ -356,7 +364,7 @@ static bool run_flush(struct ml_h2 *h)
         end(h, ML_RESET);
         return false;
     }
-    if (ml_buf_len(&h->out) > 0)
+    if (h->blocked || ml_buf_len(&h->out) > 0)
         return true;
     if (h->eof) {
         end(h, ML_CANCELLED);

@@ -10,6 +10,10 @@
 
 #include <assert.h>
 
+/* A request whose answer is complete may go on for that long: some clients take the reset of a
+ * stream for the loss of its answer (RFC 9113 section 8.1 wants them not to). */
+static const double DRAIN_S = 1;
+
 static void wake(void *stream) /* callback of the pipe */
 {
     ml_h2_stream_queue(stream);
@@ -353,7 +357,9 @@ double ml_h2_answer_due_s(const struct h2_stream *s)
 {
     const struct h2_answer *a = &s->answer;
 
-    if (!a->submitted || a->complete || a->deferred)
+    if (a->complete)
+        return s->body.ended ? 0 : a->progress_s + DRAIN_S;
+    if (!a->submitted || a->deferred)
         return 0;
     return a->progress_s + s->conf->send_timeout;
 }

@@ -36,6 +36,8 @@ void ml_h2_body_data(struct h2_stream *s, struct ml_str bytes)
         ml_buf_append(&p->buf, bytes);
         s->body.filled += bytes.len;
     }
+    if (s->answer.complete)
+        s->body.dropped += bytes.len;
     ml_h2_stream_queue(s);
 }
 
@@ -64,6 +66,10 @@ void ml_h2_body_end(struct h2_stream *s)
 void ml_h2_body_fail(struct h2_stream *s, enum ml_err why)
 {
     s->body.dead = true;
+    if (!s->started) { /* it is answered without a handler */
+        s->head.wrong = why;
+        ml_h2_stream_queue(s);
+    }
     if (s->ex->req.body != NULL)
         ml_pipe_abort(s->ex->req.body, why);
 }
@@ -88,7 +94,8 @@ static void tell(struct h2_stream *s)
     }
 }
 
-/* For a body that nobody takes only the connection gets room back: its client need not send on. */
+/* For a body that nobody takes only the connection gets room back: its client need not send on,
+ * before it has the answer and for a while after it. */
 static void give_back(struct h2_stream *s)
 {
     const struct ml_pipe *p = s->ex->req.body;
@@ -101,7 +108,7 @@ static void give_back(struct h2_stream *s)
     taken = s->body.received - held;
     if (taken <= s->body.credited)
         return;
-    if (p == NULL || p->state == ML_PIPE_ABORTED)
+    if (!s->answer.complete && (p == NULL || p->state == ML_PIPE_ABORTED))
         nghttp2_session_consume_connection(s->h2->session, (size_t)(taken - s->body.credited));
     else
         nghttp2_session_consume(s->h2->session, s->id, (size_t)(taken - s->body.credited));
@@ -114,6 +121,8 @@ void ml_h2_body_work(struct h2_stream *s)
     if (s->body.filled > 0 || s->body.ended != s->body.done || s->body.received > s->body.credited)
         tell(s);
     give_back(s);
+    if (s->body.dropped > H2_DRAIN_MAX) /* RFC 9113 section 8.1: the answer does not need it */
+        ml_h2_stream_reset(s, NGHTTP2_NO_ERROR, ML_OK);
 }
 
 double ml_h2_body_due_s(const struct h2_stream *s)

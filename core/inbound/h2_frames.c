@@ -80,14 +80,6 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 
 /* ---- sent ---- */
 
-/* The answer is complete.  A request that is not is of no use any more (RFC 9113 section 8.1). */
-static void answered(nghttp2_session *session, struct h2_stream *s)
-{
-    s->answer.complete = true;
-    if (!s->body.ended && !s->reset)
-        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_NO_ERROR);
-}
-
 /* nghttp2 resets a stream for what its client did, or we do for reasons of our own. */
 static void reset_sent(struct ml_h2 *h, struct h2_stream *s, uint32_t code)
 {
@@ -109,8 +101,10 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *u
     switch (frame->hd.type) {
     case NGHTTP2_HEADERS:
     case NGHTTP2_DATA:
-        if (s != NULL && end)
-            answered(session, s);
+        if (s != NULL && end) {
+            s->answer.complete = true;
+            ml_h2_stream_queue(s);
+        }
         return 0;
     case NGHTTP2_RST_STREAM:
         reset_sent(user, s, frame->rst_stream.error_code);

@@ -252,7 +252,7 @@ void ml_h2_head_start(struct h2_stream *s)
     s->started = true;
     s->h2->requests++;
     s->h2->started_in_run++;
-    if (err == ML_OK && !ml_intake_is_for_us(&ex->req)) {
+    if (err == ML_OK && !ml_intake_is_for_us(ex)) {
         measure_body(&ex->req);
         ex->handler->start(ex->handler->ctx, ex);
         return;
@@ -262,6 +262,6 @@ void ml_h2_head_start(struct h2_stream *s)
     if (err != ML_OK)
         ml_intake_refuse(ex, err);
     else
-        ml_intake_answer_options(ex);
+        ml_intake_answer(ex);
     s->conf = ml_intake_conf(ex);
 }

@@ -21,8 +21,9 @@ enum { /* bytes */
        H2_CONN_WINDOW = 1 << 20, /* of all bodies that nobody has taken yet */
        H2_OUT_HIGH = 64 << 10,   /* of output: no more is made before the client takes some */
        H2_TRAILERS_MAX = 8192,
-       H2_PROGRESS = 512,  /* a client that takes less in send_timeout is stalled */
-       H2_CRUMBS_MAX = 500 /* cookie fields, which clients split (RFC 9113 section 8.2.3) */
+       H2_PROGRESS = 512,        /* a client that takes less in send_timeout is stalled */
+       H2_DRAIN_MAX = 256 << 10, /* of a body that nobody wants, after its answer */
+       H2_CRUMBS_MAX = 500       /* cookie fields, which clients split (RFC 9113 section 8.2.3) */
 };
 
 struct h2_head { /* while it comes */
@@ -37,6 +38,7 @@ struct h2_head { /* while it comes */
 
 struct h2_body {
     uint64_t received, credited; /* bytes that came; bytes whose room the client has got back */
+    uint64_t dropped;            /* bytes that came after the answer */
     size_t filled;               /* of the pipe, since its consumer was told */
     double seen_s, begin_s;      /* last progress; begin of what counts for the least rate */
     uint64_t counted;            /* bytes since begin_s */
@@ -57,6 +59,7 @@ struct h2_answer {
     bool known;    /* left counts */
     bool deferred; /* nghttp2 has found nothing to send: it has to be told */
     bool complete; /* END_STREAM is in the output */
+    bool logged;
 };
 
 struct h2_stream {                      /* in the arena of its exchange */
@@ -131,6 +134,8 @@ struct h2_stream *ml_h2_stream_new(struct ml_h2 *h, int32_t id);
 void ml_h2_stream_queue(struct h2_stream *s); /* something happened to it */
 /* Does what waits for the queued streams, until the output is full. */
 void ml_h2_stream_work(struct ml_h2 *h);
+/* The answer is complete: the log tells, and what still comes of the request is dropped. */
+void ml_h2_stream_answered(struct h2_stream *s);
 void ml_h2_stream_reset(struct h2_stream *s, uint32_t code, enum ml_err why);
 /* Ends what is late; when the next one may be late, 0: none. */
 double ml_h2_stream_late(struct ml_h2 *h, double now_s);

@@ -72,7 +72,25 @@ static void log_stream(struct h2_stream *s, int status)
 {
     struct ml_inbound *in = s->h2->port->in;
 
+    if (s->answer.logged)
+        return;
+    s->answer.logged = true;
     ml_account(in, s->ex, status);
+}
+
+void ml_h2_stream_answered(struct h2_stream *s)
+{
+    struct ml_exchange *ex = s->ex;
+
+    if (s->answer.logged)
+        return;
+    log_stream(s, ex->res.status);
+    ml_http2_patience_earn(&s->h2->patience, ML_HTTP2_PER_ANSWER);
+    if (s->body.ended || ex->req.body == NULL)
+        return;
+    s->answer.progress_s = h2_now_s(s->h2);
+    ml_h2_due(s->h2, ml_h2_answer_due_s(s));
+    ml_pipe_abort(ex->req.body, ML_CANCELLED);
 }
 
 static void forget(struct h2_stream *s)
@@ -97,8 +115,7 @@ static void end(struct h2_stream *s)
     if (!s->started)
         ex->handler = NULL; /* which never saw it */
     if (s->answer.complete) {
-        log_stream(s, ex->res.status);
-        ml_http2_patience_earn(&s->h2->patience, ML_HTTP2_PER_ANSWER);
+        ml_h2_stream_answered(s);
         ml_exchange_finish(&ex);
         return;
     }
@@ -144,6 +161,14 @@ static void give_back_all(struct h2_stream *s)
     s->body.credited = s->body.received;
 }
 
+/* Whether a body of no length is one is known at its end; nobody shall see it before. */
+static bool must_wait(const struct h2_stream *s)
+{
+    const struct ml_request *req = &s->ex->req;
+
+    return req->has_length && req->length == 0 && !s->body.ended && s->head.wrong == ML_OK;
+}
+
 static void work(struct h2_stream *s)
 {
     if (s->closed) {
@@ -152,13 +177,16 @@ static void work(struct h2_stream *s)
         return;
     }
     if (!s->started) {
-        if (!s->head.complete || s->reset)
+        if (!s->head.complete || s->reset || must_wait(s))
             return;
         ml_h2_body_work(s);
         ml_h2_head_start(s);
     }
     ml_h2_body_work(s);
-    ml_h2_answer_work(s);
+    if (s->answer.complete)
+        ml_h2_stream_answered(s);
+    else
+        ml_h2_answer_work(s);
 }
 
 void ml_h2_stream_work(struct ml_h2 *h)
@@ -207,7 +235,9 @@ static void answer_late(struct h2_stream *s, double now_s)
 
     if (due_s == 0 || due_s > now_s)
         return;
-    if (may_send(s)) /* it is the kernel or another stream that it waits for */
+    if (s->answer.complete)
+        ml_h2_stream_reset(s, NGHTTP2_NO_ERROR, ML_OK);
+    else if (may_send(s)) /* it is the kernel or another stream that it waits for */
         s->answer.progress_s = now_s;
     else
         stalled(s, now_s);

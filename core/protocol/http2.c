@@ -138,19 +138,96 @@ static void begin_frame(struct ml_http2_scan *s)
     s->have = 0;
 }
 
+/* ---- streams ---- */
+
+static uint32_t stream_id(const unsigned char *head)
+{
+    return (uint32_t)(head[5] & 0x7f) << 24 | (uint32_t)head[6] << 16 | (uint32_t)head[7] << 8 |
+           head[8];
+}
+
+static uint64_t *word_of(uint64_t *words, uint32_t id, uint64_t *bit)
+{
+    uint32_t slot = id / 2 % ML_HTTP2_REMEMBERED;
+
+    *bit = (uint64_t)1 << slot % 64;
+    return &words[slot / 64];
+}
+
+static bool has(uint64_t *words, uint32_t id)
+{
+    uint64_t bit, *word = word_of(words, id, &bit);
+
+    return (*word & bit) != 0;
+}
+
+static void set(uint64_t *words, uint32_t id, bool on)
+{
+    uint64_t bit, *word = word_of(words, id, &bit);
+
+    *word = on ? *word | bit : *word & ~bit;
+}
+
+/* Those between the last one and this one can not be begun any more; the oldest are forgotten. */
+static void begin_stream(struct ml_http2_streams *t, uint32_t id)
+{
+    uint32_t skipped = t->last == 0 ? id / 2 : (id - t->last) / 2;
+    uint32_t back = skipped < ML_HTTP2_REMEMBERED ? skipped : ML_HTTP2_REMEMBERED;
+
+    for (uint32_t i = 0; i < back; i++) {
+        set(t->begun, id - 2 * i, false);
+        set(t->ended, id - 2 * i, false);
+    }
+    set(t->begun, id, true);
+    set(t->ended, id, false);
+    t->last = id;
+}
+
+/* nghttp2 passes over these frames when it has forgotten the stream; it judges all others. */
+static enum ml_err follow_stream(struct ml_http2_streams *t, const unsigned char *head)
+{
+    uint32_t id = stream_id(head);
+    bool carries = head[3] == HEADERS || head[3] == DATA;
+    bool known = id <= t->last && (t->last - id) / 2 < ML_HTTP2_REMEMBERED;
+
+    if (id % 2 == 0 || (!carries && head[3] != RST_STREAM))
+        return ML_OK;
+    if (head[3] == HEADERS && id > t->last)
+        begin_stream(t, id);
+    else if (!known)
+        return ML_OK;
+    else if (carries && has(t->ended, id))
+        return ML_EOF;
+    else if (head[3] == HEADERS && !has(t->begun, id))
+        return ML_BAD_REQUEST;
+    if (head[3] == RST_STREAM || (head[4] & END_STREAM))
+        set(t->ended, id, true);
+    return ML_OK;
+}
+
+/* ---- the walk ---- */
+
+static enum ml_err judge(struct ml_http2_scan *s, struct ml_http2_patience *p, double now_s)
+{
+    if (toll_of(s->head, &s->toll) && !ml_http2_patience_pay(p, s->toll, now_s))
+        return ML_LIMIT;
+    return follow_stream(&s->streams, s->head);
+}
+
 static size_t smaller(size_t a, size_t b)
 {
     return a < b ? a : b;
 }
 
 enum ml_err ml_http2_scan(struct ml_http2_scan *s, struct ml_str bytes, double now_s,
-                          struct ml_http2_patience *p, enum ml_http2_toll *toll)
+                          struct ml_http2_patience *p)
 {
     size_t at = smaller(bytes.len, (size_t)(ML_HTTP2_PREFACE_LEN - s->preface));
 
     s->preface += (uint8_t)at;
     while (at < bytes.len) {
         size_t step;
+        enum ml_err err;
 
         if (s->left > 0) {
             step = smaller(bytes.len - at, s->left);
@@ -161,8 +238,9 @@ enum ml_err ml_http2_scan(struct ml_http2_scan *s, struct ml_str bytes, double n
         s->head[s->have++] = (unsigned char)bytes.p[at++];
         if (s->have < head_len(s))
             continue;
-        if (toll_of(s->head, toll) && !ml_http2_patience_pay(p, *toll, now_s))
-            return ML_LIMIT;
+        err = judge(s, p, now_s);
+        if (err != ML_OK)
+            return err;
         begin_frame(s);
     }
     return ML_OK;

@@ -63,7 +63,13 @@ const char *ml_http2_toll_word(enum ml_http2_toll toll);
 
 /* ---- where frames begin ---- */
 
-enum { ML_HTTP2_FRAME_HEAD = 9 };
+enum { ML_HTTP2_FRAME_HEAD = 9, ML_HTTP2_REMEMBERED = 256 };
+
+/* Streams that the client has begun and ended, as far as it has said so itself: the latest ones. */
+struct ml_http2_streams {
+    uint32_t last; /* highest id */
+    uint64_t begun[ML_HTTP2_REMEMBERED / 64], ended[ML_HTTP2_REMEMBERED / 64];
+};
 
 struct ml_http2_scan {   /* zero-initialised at the start of a connection */
     uint32_t left;       /* bytes of this frame's payload still to come */
@@ -72,11 +78,15 @@ struct ml_http2_scan {   /* zero-initialised at the start of a connection */
     bool in_block;       /* a field block has begun (section 4.3) and has not ended */
     bool frame_is_block; /* this frame belongs to it */
     unsigned char head[ML_HTTP2_FRAME_HEAD + 1]; /* with the length of a padding */
+    struct ml_http2_streams streams;
+    enum ml_http2_toll toll; /* with ML_LIMIT: what was too much */
 };
 
-/* Looks at the next bytes of the client.  ML_OK: all were seen.  ML_LIMIT: *toll was too much. */
+/* Looks at the next bytes of the client.  ML_OK: all were seen.  ML_LIMIT: patience is at its end.
+ * ML_EOF: a frame for a stream that the client has ended (section 5.1).  ML_BAD_REQUEST: a request
+ * on a stream that was passed over (section 5.1.1). */
 enum ml_err ml_http2_scan(struct ml_http2_scan *s, struct ml_str bytes, double now_s,
-                          struct ml_http2_patience *p, enum ml_http2_toll *toll);
+                          struct ml_http2_patience *p);
 /* Is a field block on its way that is not complete? */
 bool ml_http2_scan_in_block(const struct ml_http2_scan *s);
 

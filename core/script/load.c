@@ -72,6 +72,7 @@ static void limits(lua_State *L, struct ml_listener_conf *c)
     c->limits.fields_max = (uint32_t)number_field(L, "limit_fields", c->limits.fields_max);
     c->body_max = (uint64_t)number_field(L, "limit_body", (double)c->body_max);
     c->connections_max = (unsigned)number_field(L, "limit_connections", c->connections_max);
+    c->http2_streams = (uint32_t)number_field(L, "limit_streams", c->http2_streams);
     c->requests_max = (unsigned)number_field(L, "limit_requests", c->requests_max);
     c->header_timeout = number_field(L, "timeout_header", c->header_timeout);
     c->body_timeout = number_field(L, "timeout_body", c->body_timeout);
@@ -108,6 +109,8 @@ static int add_listener(lua_State *L)
     c->url.allow_encoded_slash = flag_field(L, "allow_encoded_slash", false);
     c->url.keep_slashes = flag_field(L, "keep_slashes", false);
     c->trailers_pass = flag_field(L, "trailers", false);
+    c->http2 = flag_field(L, "http2", true);
+    ml_load_redirect(L, load_of(L), c);
     c->proxies_only = flag_field(L, "proxy_required", false);
     wrong = networks(L, site, "trusted_proxies", &c->trusted, &c->trusted_count);
     if (wrong == NULL)

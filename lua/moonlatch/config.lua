@@ -43,15 +43,16 @@ M.listen = {
   body_rate_min = { "number", optional = true, min = 0, unit = "bytes per second" },
   allow_encoded_slash = flag,
   keep_slashes = flag,
-  trailers = flag,
+  trailers = flag, http2 = flag,
   proxy_protocol = { "table", optional = true },
   tls = { "table", "string", optional = true },
+  redirect = { "table", "string", optional = true },
 }
 M.limits = {
   line = { "size", optional = true, min = 64, max = 1024 * 1024, unit = "bytes" },
   head = { "size", optional = true, min = 256, max = 1024 * 1024, unit = "bytes" },
   fields = count(1, 10000), body = { "size", optional = true },
-  connections = count(1, 1000000), requests = count(0, 1000000000),
+  connections = count(1, 1000000), requests = count(0, 1000000000), streams = count(1, 10000),
 }
 M.proxy_protocol = { from = { "list", of = "string", min = 1 }, required = { "boolean", default = false } }
 M.timeouts = { header = seconds, body = seconds, idle = seconds, send = seconds }
@@ -124,6 +125,13 @@ function M.add_listener(given)
   end
   for name, value in pairs(checked(M.timeouts, conf.timeouts, "gw.listen: timeouts", line)) do
     conf["timeout_" .. name] = value
+  end
+  if conf.redirect then
+    local redirect, wrong = tls.read_redirect(conf.redirect)
+    if redirect and conf.tls then wrong = "this listener has tls already" end
+    if wrong then where.fail("gw.listen: redirect: " .. wrong, line) end
+    conf.redirect_status, conf.redirect_port = redirect.status, redirect.port
+    conf.redirect_except = redirect.except
   end
   if conf.proxy_protocol then
     local proxies = checked(M.proxy_protocol, conf.proxy_protocol, "gw.listen: proxy_protocol", line)

@@ -3,11 +3,18 @@ local gw = require "moonlatch"
 
 gw.settings { access_log = gw.env("ACCESS_LOG", "-") }
 
-gw.listen {
-  host = "127.0.0.1", port = gw.env.number "PORT",
-  limits = { body = 1024 * 1024, head = 32 * 1024 },
-  timeouts = { header = 5, body = 5, idle = 5, send = 5 },
-}
+local function listen(port, tls)
+  gw.listen {
+    host = "127.0.0.1", port = port, tls = tls,
+    limits = { body = 1024 * 1024, head = 32 * 1024 },
+    timeouts = { header = 5, body = 5, idle = 5, send = 5 },
+  }
+end
+
+listen(gw.env.number "PORT")
+if gw.env("TLS_PORT", "") ~= "" then
+  listen(gw.env.number "TLS_PORT", { cert = "keys/tls.crt", key = "keys/tls.key", handshake_timeout = 5 })
+end
 
 gw.upstream("up", {
   "http://127.0.0.1:" .. gw.env "UP_PORT", max_fails = 0, keepalive = 32, preserve_host = true,
