@@ -5,6 +5,8 @@
 #include "base/clock.h"
 #include "transport/tls_info.h"
 
+#include <stdio.h>
+
 enum { ID_BYTES = 16 };
 
 static const struct ml_str methods = {"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS", 44};
@@ -78,12 +80,57 @@ void ml_intake_refuse(struct ml_exchange *ex, enum ml_err why)
     ml_exchange_respond(ex);
 }
 
-void ml_intake_answer_options(struct ml_exchange *ex)
+static void options_response(struct ml_exchange *ex)
 {
-    ex->handler = NULL;
-    keep_conf(ex);
     ex->res.status = 204;
     ml_headers_add(&ex->res.headers, ex->arena, ML_STR("Allow"), methods);
+}
+
+/* The host as the client wrote it, without a port. */
+static struct ml_str host_text(struct ml_str authority)
+{
+    for (size_t i = authority.len; i > 0 && authority.p[i - 1] != ']'; i--)
+        if (authority.p[i - 1] == ':')
+            return (struct ml_str){authority.p, i - 1};
+    return authority;
+}
+
+/* The same URL with https. */
+static void redirect_response(struct ml_exchange *ex)
+{
+    const struct ml_listener_conf *conf = ml_intake_conf(ex);
+    const struct ml_request *req = &ex->req;
+    struct ml_str host = host_text(req->authority), path = req->path;
+    char port[16] = "";
+
+    if (path.len == 0 || path.p[0] != '/') /* OPTIONS * */
+        path = ML_STR("/");
+    if (conf->redirect_port != 443)
+        snprintf(port, sizeof port, ":%d", conf->redirect_port);
+    ex->res.status = conf->redirect_status;
+    ml_headers_add(&ex->res.headers, ex->arena, ML_STR("Location"),
+                   ml_arena_printf(ex->arena, "https://%.*s%s%.*s%s%.*s", (int)host.len, host.p,
+                                   port, (int)path.len, path.p, req->has_query ? "?" : "",
+                                   (int)req->query.len, req->query.p != NULL ? req->query.p : ""));
+    add_always(ex, &conf->always);
+    /* RFC 6797 section 7.2: not over a plain connection */
+    ml_headers_remove(&ex->res.headers, ML_STR("Strict-Transport-Security"));
+}
+
+static bool asks_about_us(const struct ml_request *req);
+
+void ml_intake_answer(struct ml_exchange *ex)
+{
+    if (!asks_about_us(&ex->req) && ex->req.authority.len == 0) {
+        ml_intake_refuse(ex, ML_BAD_HOST); /* where to? */
+        return;
+    }
+    ex->handler = NULL;
+    keep_conf(ex);
+    if (asks_about_us(&ex->req))
+        options_response(ex);
+    else
+        redirect_response(ex);
     ml_exchange_respond(ex);
 }
 
@@ -97,7 +144,7 @@ static bool is_zero(struct ml_str digits)
     return digits.len > 0;
 }
 
-bool ml_intake_is_for_us(const struct ml_request *req)
+static bool asks_about_us(const struct ml_request *req)
 {
     const struct ml_field *f;
 
@@ -108,6 +155,26 @@ bool ml_intake_is_for_us(const struct ml_request *req)
         if (is_zero(f->value))
             return true;
     return false;
+}
+
+static bool is_excepted(const struct ml_listener_conf *conf, struct ml_str path)
+{
+    for (unsigned i = 0; i < conf->redirect_except_count; i++) {
+        struct ml_str prefix = conf->redirect_except[i];
+
+        if (path.len >= prefix.len && memcmp(path.p, prefix.p, prefix.len) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool ml_intake_is_for_us(const struct ml_exchange *ex)
+{
+    const struct ml_listener_conf *conf = ml_intake_conf(ex);
+
+    if (conf->redirect_status != 0 && !is_excepted(conf, ex->req.path))
+        return true;
+    return asks_about_us(&ex->req);
 }
 
 /* The host that the request is for.  An absolute target wins over Host, and then Host says what the

@@ -14,12 +14,13 @@ void ml_intake_over(struct ml_exchange *ex, const struct ml_stream *stream);
 void ml_intake_client(struct ml_exchange *ex, const struct ml_address *peer);
 /* raw_target and Host become path, query, authority and host. */
 enum ml_err ml_intake_target(struct ml_exchange *ex);
-/* RFC 9110 section 7.6.2: does an OPTIONS that may not be forwarded any more ask about us? */
-bool ml_intake_is_for_us(const struct ml_request *req);
+/* Is it answered without a handler?  An OPTIONS that may not be forwarded any more asks about us
+ * (RFC 9110 section 7.6.2), and a listener may send all clients elsewhere. */
+bool ml_intake_is_for_us(const struct ml_exchange *ex);
 
 /* Answers without a handler; the options of the listener, which nobody else keeps alive then, are
  * copied into the exchange. */
-void ml_intake_answer_options(struct ml_exchange *ex);
+void ml_intake_answer(struct ml_exchange *ex);
 void ml_intake_refuse(struct ml_exchange *ex, enum ml_err why);
 
 /* The options that count for ex. */

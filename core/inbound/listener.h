@@ -32,6 +32,10 @@ struct ml_listener_conf { /* all times in seconds */
     struct ml_tls *tls;       /* owned by the site; NULL: plain */
     bool tls_clients;         /* certificates of clients are asked for */
     double handshake_timeout; /* 10 */
+    int redirect_status;      /* 0: none; else the answer to everything is "the same, over TLS" */
+    int redirect_port;
+    struct ml_str *redirect_except; /* but to paths that begin so */
+    unsigned redirect_except_count;
     struct ml_headers always; /* fields of answers to what never gets to a handler */
     bool http2;               /* clients may speak it; default true */
     uint32_t http2_streams;   /* requests at once of one connection; 100 */

@@ -80,6 +80,8 @@ static inline unsigned list_field(lua_State *L, const char *name)
 /* The TLS context of the listener whose options are at index 1, if they want one.  A refusal, on the
  * stack, or NULL. */
 const char *ml_load_tls(lua_State *L, struct ml_load *load, struct ml_listener_conf *c);
+/* Where it sends its clients to, if it does. */
+void ml_load_redirect(lua_State *L, struct ml_load *load, struct ml_listener_conf *c);
 void ml_load_open_tls(lua_State *L, struct ml_load *load); /* its functions, into core on top */
 
 /* core.group(t), with the load as its upvalue */

@@ -22,11 +22,11 @@ static int push_file(lua_State *L)
     struct ml_load *load = load_of(L);
     struct ml_str name = ml_check_str(L, 1), bytes;
 
-    if (ml_snapshot_find(load->snapshot, name, &bytes)) {
-        ml_push_str(L, bytes);
-        return 1;
-    }
     if (name.len == 0 || name.p[0] != '/') {
+        if (ml_snapshot_find(load->snapshot, name, &bytes)) {
+            ml_push_str(L, bytes); /* a file of the site */
+            return 1;
+        }
         lua_pushfstring(L, "//%s", lua_tostring(L, 1));
         lua_replace(L, 1);
         name = ml_check_str(L, 1);
@@ -191,6 +191,26 @@ const char *ml_load_tls(lua_State *L, struct ml_load *load, struct ml_listener_c
         return lua_pushfstring(L, "tls: %s", error);
     warn_of_end(load, c, ml_clock_wall_s());
     return NULL;
+}
+
+void ml_load_redirect(lua_State *L, struct ml_load *load, struct ml_listener_conf *c)
+{
+    struct ml_arena *arena = load->site->arena;
+    unsigned count;
+
+    c->redirect_status = (int)number_field(L, "redirect_status", 0);
+    c->redirect_port = (int)number_field(L, "redirect_port", 443);
+    count = list_field(L, "redirect_except");
+    if (count == 0)
+        return;
+    c->redirect_except = ml_arena_alloc(arena, count * sizeof *c->redirect_except);
+    for (unsigned i = 0; i < count; i++) {
+        lua_rawgeti(L, -1, (int)i + 1);
+        c->redirect_except[i] = ml_arena_dup(arena, ml_check_str(L, -1));
+        lua_pop(L, 1);
+    }
+    c->redirect_except_count = count;
+    lua_pop(L, 1);
 }
 
 void ml_load_open_tls(lua_State *L, struct ml_load *load)

@@ -123,4 +123,22 @@ function M.read(given, http2)
   return conf
 end
 
+
+M.redirect = {
+  to = { "string", default = "https", one_of = { "https" } },
+  status = { "integer", default = 308, check = function(status)
+    if not ({ [301] = true, [302] = true, [307] = true, [308] = true })[status] then
+      return "must be 301, 302, 307 or 308"
+    end
+  end },
+  port = { "port", default = 443 },
+  except = { "list", of = "string", default = {} },
+}
+
+--- The option `redirect` of gw.listen: "https", or a table with the port of the TLS listener.
+function M.read_redirect(given)
+  if type(given) == "string" then given = { to = given } end
+  return options.check(M.redirect, given)
+end
+
 return M
