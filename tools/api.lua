@@ -15,13 +15,14 @@
 -- A class: { class =, doc =, members = {} } and what it is:
 --   name, probe    an object: its name in examples; an expression that gives one in a script, for the spec
 --   when           "request": probe needs one; "load" otherwise.  kit: it belongs to moonlatch.test
+--   computed       its fields are not in its metatable, so the spec does not ask for them
 --   internal       set of names that the kit keeps for itself
 --   options        a table that scripts write; schema: where its rules are, see the spec.   data: one they read
 --   call           what calling it does.   index, list: type of other members, of elements.   extends: a class
 -- An alias: { alias =, type =, doc = }.
 local M = {}
 
-M.files = { "gw", "messages", "objects", "site", "kit" }
+M.files = { "gw", "messages", "objects", "parts", "site", "kit" }
 
 local closing = { ["("] = ")", ["{"] = "}", ["["] = "]", ["<"] = ">" }
 

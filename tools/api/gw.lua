@@ -6,7 +6,10 @@ return {
     -- what describes the site
     { "settings(options: moonlatch.Settings)", "Settings of the whole gateway; once, in gateway.lua.", load = true },
     { "listen(options: moonlatch.Listen)", "A listener.", load = true },
-    { "upstream(name: string, options: moonlatch.Upstream)", "A named group of servers.", load = true },
+    { "upstream(name: string, options: moonlatch.Upstream): moonlatch.UpstreamHandle", "A named group of servers.",
+      load = true },
+    { "static(options: moonlatch.Static): moonlatch.Responder", "Files of a directory, as what a route responds with.",
+      load = true },
     { "use(list: moonlatch.Step[])", "Middlewares of all requests, or of the group around it.", load = true },
     { "group(prefix: string, options: moonlatch.Group|fun(), body?: fun())",
       "Routes with a common prefix, and what they go through.", load = true },
@@ -28,6 +31,11 @@ return {
     { "error(status: integer, code: string, message?: string): moonlatch.Response",
       "A JSON response `{ error, message, requestId }`." },
     { "redirect(location: string, status?: integer = 302): moonlatch.Response", "A redirect." },
+    { "websocket(options: moonlatch.WebSocketOptions|moonlatch.Request, "
+      .. "fn: moonlatch.WebSocketOptions|fun(ws: moonlatch.WebSocket, req: moonlatch.Request), "
+      .. "fn_with_request?: fun(ws: moonlatch.WebSocket, req: moonlatch.Request))"
+      .. ": moonlatch.Responder|moonlatch.Response",
+      "A WebSocket that ends in the script: what a route responds with; with the request first, a response." },
     -- waiting
     { "sleep(seconds: seconds)", "Waits.", waits = true },
     { "all(functions: table<any, fun(): any>, options?: { settle?: boolean }): table",
@@ -66,6 +74,8 @@ return {
     { "env: moonlatch.Env", "The environment." }, { "json: moonlatch.Json", "JSON." },
     { "log: moonlatch.Log", "The log." }, { "http: moonlatch.Http", "HTTP requests of scripts." },
     { "crypto: moonlatch.Crypto", "Hashes and passwords." }, { "jwt: moonlatch.Jwt", "Tokens." },
+    { "metrics: moonlatch.Metrics", "Metrics of the site." },
+    { "upstreams: table<string, moonlatch.UpstreamHandle>", "The upstreams of the site, by name." },
   } },
 
   { class = "moonlatch.Env", name = "gw.env", probe = "gw.env", doc = "Values of the environment, read at load.",

@@ -51,7 +51,7 @@ return {
       { "id: string", "The request id: 1 to 128 visible characters.", set = true },
       { "route: string?", "The pattern of the route that answers." },
       { "headers: moonlatch.Headers", "The header fields, in any case; assigning sets, nil removes." },
-      { "tls: table?", "What is known about the client's TLS; nil on a plain connection." },
+      { "tls: moonlatch.TlsInfo?", "What is known about the client's TLS; nil on a plain connection." },
       { "user: any", "Nil until a middleware assigns it; its `id`, `sub`, `userId` or `user_id` is logged.",
         set = true },
       { "ctx: table", "A table in which middlewares leave things for one another.", set = true },

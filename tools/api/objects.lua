@@ -94,7 +94,7 @@ return {
     { "degraded: boolean", "Redis failed: counted by this gateway alone." },
     { "lease: moonlatch.Lease?", "concurrency: to be given back." },
   } },
-  { class = "moonlatch.Lease", data = true, doc = "What a concurrency limiter admitted.",
+  { class = "moonlatch.Lease", name = "lease", probe = 'registered "release"', doc = "What a concurrency limiter admitted.",
     members = { { ":release()", "Gives it back." } } },
   { class = "moonlatch.LimiterOptions", options = true, schema = "ratelimit.config",
     doc = "Options of `gw.ratelimit`.", members = {

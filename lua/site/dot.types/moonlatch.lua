@@ -11,6 +11,8 @@
 ---@field http moonlatch.Http HTTP requests of scripts.
 ---@field crypto moonlatch.Crypto Hashes and passwords.
 ---@field jwt moonlatch.Jwt Tokens.
+---@field metrics moonlatch.Metrics Metrics of the site.
+---@field upstreams table<string, moonlatch.UpstreamHandle> The upstreams of the site, by name.
 local moonlatch = {}
 
 --- Settings of the whole gateway; once, in gateway.lua.
@@ -27,7 +29,14 @@ function moonlatch.listen(options) end
 --- Only while the site is loaded.
 ---@param name string
 ---@param options moonlatch.Upstream
+---@return moonlatch.UpstreamHandle
 function moonlatch.upstream(name, options) end
+
+--- Files of a directory, as what a route responds with.
+--- Only while the site is loaded.
+---@param options moonlatch.Static
+---@return moonlatch.Responder
+function moonlatch.static(options) end
 
 --- Middlewares of all requests, or of the group around it.
 --- Only while the site is loaded.
@@ -103,6 +112,13 @@ function moonlatch.error(status, code, message) end
 ---@param status? integer
 ---@return moonlatch.Response
 function moonlatch.redirect(location, status) end
+
+--- A WebSocket that ends in the script: what a route responds with; with the request first, a response.
+---@param options moonlatch.WebSocketOptions|moonlatch.Request
+---@param fn moonlatch.WebSocketOptions|fun(ws: moonlatch.WebSocket, req: moonlatch.Request)
+---@param fn_with_request? fun(ws: moonlatch.WebSocket, req: moonlatch.Request)
+---@return moonlatch.Responder|moonlatch.Response
+function moonlatch.websocket(options, fn, fn_with_request) end
 
 --- Waits.
 --- Waits.
@@ -482,7 +498,7 @@ function moonlatch_Jwt.sign(claims, keys, options) end
 ---@field id string The request id: 1 to 128 visible characters.
 ---@field route string? The pattern of the route that answers.
 ---@field headers moonlatch.Headers The header fields, in any case; assigning sets, nil removes.
----@field tls table? What is known about the client's TLS; nil on a plain connection.
+---@field tls moonlatch.TlsInfo? What is known about the client's TLS; nil on a plain connection.
 ---@field user any Nil until a middleware assigns it; its `id`, `sub`, `userId` or `user_id` is logged.
 ---@field ctx table A table in which middlewares leave things for one another.
 local moonlatch_Request = {}
@@ -979,6 +995,296 @@ local moonlatch_KeySource = {}
 ---@field reject_types string[]? Values of `typ` that are refused.
 local moonlatch_JwtRules = {}
 
+--- TLS of a listener; files are in the site.
+---@class moonlatch.Tls
+---@field cert string? The certificate and its chain.
+---@field key string? Its private key.
+---@field ocsp string? An OCSP response to staple.
+---@field certificates moonlatch.TlsCertificate[]? Several of these, chosen by the name that clients ask for.
+---@field min_version "1.2"|"1.3"|nil The least version.
+---@field max_version "1.2"|"1.3"|nil The largest version.
+---@field ciphers string[]? Cipher suites, by OpenSSL's names.
+---@field curves string[]? Groups for the key exchange.
+---@field session_tickets boolean? Clients may resume. Default: `true`.
+---@field session_timeout seconds? For how long. Default: `3600`.
+---@field handshake_timeout seconds? How long a handshake may take. Default: `10`.
+---@field client_auth "none"|"optional"|"required"? Are clients asked for a certificate? Default: `"none"`.
+---@field client_ca string? Authorities of clients' certificates.
+local moonlatch_Tls = {}
+
+--- One of several certificates.
+---@class moonlatch.TlsCertificate
+---@field cert string The certificate and its chain.
+---@field key string Its private key.
+---@field ocsp string? An OCSP response to staple.
+---@field names string[]? Names it counts for, instead of those in it.
+local moonlatch_TlsCertificate = {}
+
+--- A listener that sends clients to the one with TLS.
+---@class moonlatch.TlsRedirect
+---@field to "https"? Where to. Default: `"https"`.
+---@field status integer? 301, 302, 307 or 308. Default: `308`.
+---@field port integer? Of the listener with TLS. Default: `443`.
+---@field except string[]? Paths that are answered.
+local moonlatch_TlsRedirect = {}
+
+--- Whose PROXY headers are believed.
+---@class moonlatch.ProxyProtocol
+---@field from string[] Networks.
+---@field required boolean? Refuses connections from there without one. Default: `false`.
+local moonlatch_ProxyProtocol = {}
+
+--- What `req.tls` says.
+---@class moonlatch.TlsInfo
+---@field version string As `TLSv1.3`.
+---@field cipher string The cipher suite.
+---@field sni string? The name that the client asked for.
+---@field alpn string? `h2` or `http/1.1`.
+---@field resumed boolean Was a session resumed?
+---@field client { subject: string, issuer: string, serial: string, fingerprint: string, san: string[], verified: boolean }? The client's certificate.
+local moonlatch_TlsInfo = {}
+
+--- What `gw.upstream` gives, and `gw.upstreams.NAME` at any time.
+---@class moonlatch.UpstreamHandle
+---@field name string Its name.
+local moonlatch_UpstreamHandle = {}
+
+--- Other servers from now on, in all workers; nil: those of the site again.
+---@param list? (string|moonlatch.Server)[]
+---@return boolean?
+---@return string?
+function moonlatch_UpstreamHandle:set_servers(list) end
+
+--- The servers and what is known of them.
+---@return moonlatch.ServerState[]
+function moonlatch_UpstreamHandle:servers() end
+
+--- No new requests for a server.
+---@param url string
+---@return boolean?
+---@return string?
+function moonlatch_UpstreamHandle:drain(url) end
+
+--- Uses it again.
+---@param url string
+---@return boolean?
+---@return string?
+function moonlatch_UpstreamHandle:undrain(url) end
+
+--- A server of an upstream.
+---@class moonlatch.Server
+---@field url string `http://host:port[/prefix]`, `https://...` or `unix:/path`.
+---@field weight integer? Its part of the requests. Default: `1`.
+---@field max_conns integer? Requests at a time, of all workers; 0 is no limit.
+---@field backup boolean? Used when no other server is left.
+local moonlatch_Server = {}
+
+--- What is known of a server.
+---@class moonlatch.ServerState
+---@field url string Its URL.
+---@field state string A word such as `up`, `down`, `draining`.
+---@field weight number Its weight.
+---@field backup boolean Is it a backup?
+---@field in_flight integer Requests it has now.
+---@field requests integer Requests it had.
+---@field errors integer How many of them failed.
+---@field last_error string? What failed last.
+---@field last_error_at number? When, seconds since 1970.
+local moonlatch_ServerState = {}
+
+--- Active checks of servers.
+---@class moonlatch.Health
+---@field path string? Asked for by HTTP; without it a connection is enough.
+---@field host string? The Host field of checks.
+---@field method string? The method. Default: `"GET"`.
+---@field expect integer|string|(integer|string)[]? Statuses that are good. Default: `"200-399"`.
+---@field body string? Text that the answer must have.
+---@field port integer? Another port than the server's.
+---@field interval seconds? Between two checks. Default: `5`.
+---@field timeout seconds? Of a check. Default: `2`.
+---@field jitter number? Random part of the interval. Default: `0.1`.
+---@field rise integer? Good checks in a row that bring a server back.
+---@field fall integer? Bad checks in a row that take it out.
+---@field initially "up"|"down"? What counts before the first check. Default: `"up"`.
+---@field slow_start seconds? Time to its full weight after it came back.
+local moonlatch_Health = {}
+
+--- Options of `gw.static`.
+---@class moonlatch.Static
+---@field root string The directory with the files; a relative one is below the site.
+---@field index string[]? Files that answer for a directory; `index.html` unless given.
+---@field try string[]? What is looked for, in this order.
+---@field fallback string? The file for every path that leads nowhere.
+---@field assets string[]? Patterns of paths that get 404 and not the fallback.
+---@field not_found string? The file that is sent with the status 404.
+---@field cache string|table<string, string|number>|nil Cache-Control, for all files or by pattern.
+---@field precompressed boolean? Sends file.br or file.gz to clients that take it. Default: `false`.
+---@field symlinks "no"|"inside"|"yes"? Which symbolic links are followed. Default: `"inside"`.
+---@field dotfiles boolean? Serves names that begin with a dot. Default: `false`.
+---@field types table<string, string>? Media types by ending.
+---@field charset string? The charset of text files. Default: `"utf-8"`.
+---@field recheck seconds? How long the way to a file is remembered. Default: `1`.
+local moonlatch_Static = {}
+
+--- What the function of `gw.websocket` gets.
+---@class moonlatch.WebSocket
+---@field open boolean Can it still be sent to?
+---@field protocol string? The subprotocol that was agreed on.
+---@field compressed boolean Are messages compressed?
+local moonlatch_WebSocket = {}
+
+--- The next message and its kind; nil, and the code and reason of the end.
+--- Waits. Codes: timeout.
+---@param seconds? seconds
+---@return string?
+---@return string|integer
+---@return string?
+function moonlatch_WebSocket:receive(seconds) end
+
+--- Iterates over messages and their kinds.
+--- Waits.
+---@return fun(): (string?, string?)
+function moonlatch_WebSocket:messages() end
+
+--- Sends text.
+--- Waits. Codes: closed.
+---@param text string
+---@return boolean?
+---@return string?
+function moonlatch_WebSocket:send(text) end
+
+--- Sends bytes.
+--- Waits. Codes: closed.
+---@param bytes string
+---@return boolean?
+---@return string?
+function moonlatch_WebSocket:send_binary(bytes) end
+
+--- Sends a ping.
+--- Waits. Codes: closed.
+---@param data? string
+---@return boolean?
+---@return string?
+function moonlatch_WebSocket:ping(data) end
+
+--- Closes it.
+---@param code? integer
+---@param reason? string
+function moonlatch_WebSocket:close(code, reason) end
+
+--- Options of `gw.websocket`.
+---@class moonlatch.WebSocketOptions
+---@field protocols string[]? Subprotocols, of which the client's first one counts.
+---@field origins string[]|"*"|nil Whose pages may connect; the own host's unless given.
+---@field max_message bytes? A longer message ends it. Default: `1048576`.
+---@field idle_timeout seconds? So long a silence ends it; 0 is never. Default: `120`.
+---@field ping_interval seconds? After so long a silence the client is sent a ping. Default: `30`.
+---@field compress boolean|moonlatch.WebSocketCompress? permessage-deflate. Default: `false`.
+local moonlatch_WebSocketOptions = {}
+
+--- How messages are packed.
+---@class moonlatch.WebSocketCompress
+---@field level integer? 1 (fast) to 9. Default: `1`.
+---@field window_bits integer? 9 to 15. Default: `15`.
+---@field context_takeover boolean? False packs each message by itself. Default: `true`.
+---@field min_length bytes? Shorter messages are sent as they are. Default: `128`.
+local moonlatch_WebSocketCompress = {}
+
+--- Metrics of the site.
+---@class moonlatch.Metrics
+local moonlatch_Metrics = {}
+
+--- A number that only grows.
+--- Only while the site is loaded.
+---@param options moonlatch.CounterOptions
+---@return moonlatch.Counter
+function moonlatch_Metrics.counter(options) end
+
+--- A number that goes up and down.
+--- Only while the site is loaded.
+---@param options moonlatch.GaugeOptions
+---@return moonlatch.Gauge
+function moonlatch_Metrics.gauge(options) end
+
+--- Counts values in buckets.
+--- Only while the site is loaded.
+---@param options moonlatch.HistogramOptions
+---@return moonlatch.Histogram
+function moonlatch_Metrics.histogram(options) end
+
+--- The page for scrapers, and its media type.
+---@param accept? string
+---@return string
+---@return string
+function moonlatch_Metrics.text(accept) end
+
+--- What `gw.metrics.counter` gives.
+---@class moonlatch.Counter
+local moonlatch_Counter = {}
+
+--- Adds to it.
+---@param labels? table<string, string|number|boolean>
+---@param by? number
+function moonlatch_Counter:inc(labels, by) end
+
+--- What `gw.metrics.gauge` gives.
+---@class moonlatch.Gauge
+local moonlatch_Gauge = {}
+
+--- Sets it.
+---@param labels? table<string, string|number|boolean>
+---@param value? number
+function moonlatch_Gauge:set(labels, value) end
+
+--- Adds to it.
+---@param labels? table<string, string|number|boolean>
+---@param by? number
+function moonlatch_Gauge:inc(labels, by) end
+
+--- Takes from it.
+---@param labels? table<string, string|number|boolean>
+---@param by? number
+function moonlatch_Gauge:dec(labels, by) end
+
+--- Takes this worker's value away.
+---@param labels? table<string, string|number|boolean>
+function moonlatch_Gauge:unset(labels) end
+
+--- What `gw.metrics.histogram` gives.
+---@class moonlatch.Histogram
+local moonlatch_Histogram = {}
+
+--- Counts a value.
+---@param labels? table<string, string|number|boolean>
+---@param value? number
+function moonlatch_Histogram:observe(labels, value) end
+
+--- Options of `gw.metrics.counter`.
+---@class moonlatch.CounterOptions
+---@field name string Its name; ends with `_total`.
+---@field help string A sentence for the reader.
+---@field labels string[]? Names of its labels.
+---@field max_series integer? Combinations of labels' values. Default: `1000`.
+local moonlatch_CounterOptions = {}
+
+--- Options of `gw.metrics.gauge`.
+---@class moonlatch.GaugeOptions
+---@field name string Its name.
+---@field help string A sentence for the reader.
+---@field labels string[]? Names of its labels.
+---@field max_series integer? Combinations of labels' values. Default: `1000`.
+---@field merge "sum"|"max"|"min"|"last"? How the values of workers become one. Default: `"sum"`.
+local moonlatch_GaugeOptions = {}
+
+--- Options of `gw.metrics.histogram`.
+---@class moonlatch.HistogramOptions
+---@field name string Its name.
+---@field help string A sentence for the reader.
+---@field labels string[]? Names of its labels.
+---@field max_series integer? Combinations of labels' values. Default: `1000`.
+---@field buckets number[]? Upper bounds, ascending; from 5 ms to 10 s unless given.
+local moonlatch_HistogramOptions = {}
+
 --- Options of `gw.settings`.
 ---@class moonlatch.Settings
 ---@field workers integer? Number of workers; one per CPU unless given. At the start only.
@@ -1009,6 +1315,10 @@ local moonlatch_Settings = {}
 ---@field allow_encoded_slash boolean? Lets `%2f` pass as an escape. Default: `false`.
 ---@field keep_slashes boolean? Does not turn `//` into `/`. Default: `false`.
 ---@field trailers boolean? Passes trailer fields on. Default: `false`.
+---@field http2 boolean? Speaks HTTP/2 to clients that can. Default: `true`.
+---@field tls moonlatch.Tls|"self-signed"|nil TLS; `self-signed` for development.
+---@field redirect moonlatch.TlsRedirect|"https"|nil Sends clients to the listener with TLS.
+---@field proxy_protocol moonlatch.ProxyProtocol? The client's address comes before its bytes.
 local moonlatch_Listen = {}
 
 --- Limits of a listener.
@@ -1019,6 +1329,7 @@ local moonlatch_Listen = {}
 ---@field body bytes? A body. Default: `16777216`.
 ---@field connections integer? Connections per worker. Default: `16384`.
 ---@field requests integer? Requests of one connection; 0 is no limit. Default: `0`.
+---@field streams integer? HTTP/2: requests of one connection at a time.
 local moonlatch_ListenLimits = {}
 
 --- Timeouts of a listener.
@@ -1031,7 +1342,7 @@ local moonlatch_ListenTimeouts = {}
 
 --- Servers, and options, of `gw.upstream`.
 ---@class moonlatch.Upstream
----@field [integer] string|{ url: string, weight?: integer }
+---@field [integer] string|moonlatch.Server
 ---@field balance "round_robin"|"least_conn"|"hash"|"p2c"? Who gets the next request. Default: `"round_robin"`.
 ---@field tls moonlatch.ClientTls? To servers with https:// URLs.
 ---@field hash string|fun(req: moonlatch.Request): string?|nil With `hash`: what decides.
@@ -1049,6 +1360,12 @@ local moonlatch_ListenTimeouts = {}
 ---@field via boolean? Adds Via. Default: `true`.
 ---@field real_ip boolean? Adds X-Real-IP. Default: `true`.
 ---@field forwarded_port boolean? Adds X-Forwarded-Port. Default: `false`.
+---@field websocket_idle_timeout seconds? A WebSocket without a byte is ended. Default: `3600`.
+---@field health moonlatch.Health? Active checks of its servers.
+---@field slow_start seconds? Time to full weight after a server came back.
+---@field panic_threshold integer? With fewer per cent of servers up, all are used.
+---@field resolve "name"|"all"? `all`: each address of a name is a server. Default: `"name"`.
+---@field send_proxy "v1"|"v2"|nil Sends a PROXY header to servers.
 ---@field limits { head?: bytes, fields?: integer }? Of an answer.
 local moonlatch_Upstream = {}
 
@@ -1062,12 +1379,13 @@ local moonlatch_Group = {}
 ---@class moonlatch.Route
 ---@field [integer] moonlatch.Step
 ---@field to string? Name of an upstream.
----@field respond moonlatch.Response|fun(req: moonlatch.Request): moonlatch.Response?|nil Who answers instead of an upstream.
+---@field respond moonlatch.Response|moonlatch.Responder|nil Who answers instead of an upstream.
 ---@field host string? `api.example.com` or `*.example.com`.
 ---@field header table<string, string|true>? Fields that must have that value, or be there.
 ---@field query table<string, string|true>? Arguments that must have that value, or be there.
 ---@field timeout seconds? Instead of the upstream's `first_byte_timeout`.
 ---@field websocket boolean? A WebSocket upgrade may pass. Default: `false`.
+---@field websocket_idle_timeout seconds? Instead of the upstream's.
 ---@field name string? For the reader.
 local moonlatch_Route = {}
 
@@ -1095,6 +1413,9 @@ local moonlatch_Rule = {}
 
 --- A middleware at work; returning nothing lets the request go on.
 ---@alias moonlatch.Handler fun(req: moonlatch.Request, next: fun(): moonlatch.Response): moonlatch.Response?
+
+--- What answers the requests of a route.
+---@alias moonlatch.Responder fun(req: moonlatch.Request): moonlatch.Response?
 
 --- A middleware in a list: its name, `{ name, option = value }`, or a function.
 ---@alias moonlatch.Step string|table|moonlatch.Handler

@@ -53,6 +53,8 @@ function moonlatch_test_Policy:advance(seconds) end
 ---@class moonlatch.test.App
 ---@field upstreams table<string, moonlatch.test.Upstream> The upstreams of the site, by name.
 ---@field http table<string, moonlatch.test.Upstream> Hosts that scripts call, as `http://host:port`.
+---@field metrics moonlatch.test.Metrics The page for scrapers, taken apart.
+---@field redis moonlatch.test.Redis Every Redis that the site uses.
 ---@field logs table[] What was logged, decoded.
 ---@field access table[] The access log, decoded.
 ---@field warnings string What `moonlatch check` would warn of.
@@ -145,6 +147,35 @@ function moonlatch_test_App:later(seconds, fn) end
 --- Ends it.
 function moonlatch_test_App:close() end
 
+--- A token; `alg`, `key`, `kid` and `typ` among the claims say how. HS256 by `JWT_SECRET` unless they do.
+---@param claims? table
+---@return string
+function moonlatch_test_App:jwt(claims) end
+
+--- A new key for that algorithm.
+---@param alg string
+---@return moonlatch.test.KeyPair
+function moonlatch_test_App:key_pair(alg) end
+
+--- Opens a WebSocket; nil and the answer when that is no 101.
+---@param path string
+---@param opts? moonlatch.test.SocketOptions
+---@return moonlatch.test.Socket?
+---@return moonlatch.test.Answer?
+function moonlatch_test_App:ws(path, opts) end
+
+--- A key; of an HS algorithm it has a secret instead of PEM.
+---@class moonlatch.test.KeyPair
+---@field alg string The algorithm.
+---@field kid string Its id.
+---@field secret string? Of an HS algorithm.
+---@field private_pem string? The private key.
+---@field public_pem string? The public key.
+---@field private_jwk table The private key.
+---@field public_jwk table The public key.
+---@field jwks string A set of the public key, as JSON.
+local moonlatch_test_KeyPair = {}
+
 --- A request.
 ---@class moonlatch.test.RequestOptions
 ---@field method string? The method. Default: `"GET"`.
@@ -222,6 +253,90 @@ function moonlatch_test_Upstream:delay(seconds) end
 --- Forgets what was asked.
 ---@return moonlatch.test.Upstream
 function moonlatch_test_Upstream:clear() end
+
+--- The handshake of a WebSocket.
+---@class moonlatch.test.SocketOptions
+---@field protocols string[]? Subprotocols that the client offers.
+---@field origin string? Its page's origin.
+---@field headers table<string, string|string[]>? Header fields.
+---@field host string? The Host field.
+---@field ip string? The address of the client.
+---@field port integer? Which listener.
+local moonlatch_test_SocketOptions = {}
+
+--- What `app:ws` gives.
+---@class moonlatch.test.Socket
+---@field protocol string? The subprotocol that was agreed on.
+local moonlatch_test_Socket = {}
+
+--- Sends text.
+---@param text string
+function moonlatch_test_Socket:send(text) end
+
+--- Sends bytes.
+---@param bytes string
+function moonlatch_test_Socket:send_binary(bytes) end
+
+--- The next message and its kind; nil, and the code and reason of the end.
+---@param seconds? seconds
+---@return string?
+---@return string|integer
+---@return string?
+function moonlatch_test_Socket:receive(seconds) end
+
+--- Sends a ping.
+---@param data? string
+function moonlatch_test_Socket:ping(data) end
+
+--- Closes it; the code of the answer.
+---@param code? integer
+---@param reason? string
+---@return integer?
+function moonlatch_test_Socket:close(code, reason) end
+
+--- The connection breaks.
+function moonlatch_test_Socket:drop() end
+
+--- Lists of samples by name; called, the sum of those that have the labels.
+---@class moonlatch.test.Metrics
+---@overload fun(name: string, labels?: table<string, string|number>): number
+---@field [string] { labels: table<string, string>, value: number }[]
+local moonlatch_test_Metrics = {}
+
+--- A Redis in the hand of a test; any command is a method.
+---@class moonlatch.test.Redis
+---@field [string] fun(self: moonlatch.test.Redis, ...: string|number): any, string?, string?
+---@field calls integer How often it was asked.
+---@field last string[]? What it was asked last.
+---@field requests string[][] All that it was asked.
+local moonlatch_test_Redis = {}
+
+--- A command by its name.
+---@param name string
+---@param ... string|number
+---@return any
+---@return string?
+---@return string?
+function moonlatch_test_Redis:command(name, ...) end
+
+--- `refused`, `timeout`, `reset`, or the text of an error.
+---@param how? string
+function moonlatch_test_Redis:down(how) end
+
+--- Answers again, with the keys it had.
+function moonlatch_test_Redis:up() end
+
+--- Answers later, in simulated time.
+---@param seconds seconds
+---@return moonlatch.test.Redis
+function moonlatch_test_Redis:delay(seconds) end
+
+--- Forgets what was asked.
+---@return moonlatch.test.Redis
+function moonlatch_test_Redis:clear() end
+
+--- Forgets its keys.
+function moonlatch_test_Redis:flushall() end
 
 --- A request that an upstream got.
 ---@class moonlatch.test.Seen
