@@ -17,7 +17,7 @@ local running = {}
 local program = [[
 local socket = require "socket"
 local port, dir, name = tonumber(arg[1]), arg[2], arg[3]
-local listener = assert(socket.bind("127.0.0.1", port))
+local listener = assert(socket.bind(arg[4], port))
 local clients, begun = { listener }, {}
 local function read(path)
   local f = io.open(path, "rb")
@@ -77,7 +77,8 @@ end
 
 local function launch(self)
   local before, output = starts(self), self.dir .. "/output"
-  self.pid = gateway.spawn({ "luajit", self.dir .. "/program.lua", tostring(self.port), self.dir, self.name },
+  self.pid = gateway.spawn({ "luajit", self.dir .. "/program.lua", tostring(self.port), self.dir, self.name,
+                             self.address },
                            nil, output)
   running[self] = true
   gateway.eventually(function()
@@ -87,14 +88,16 @@ local function launch(self)
 end
 
 --- Starts a server on a port of its own.
-function M.start(name)
-  local self = setmetatable({ name = name, port = gateway.free_port(), dir = gateway.folder() }, Backend)
+-- @param address of this machine, 127.0.0.1 by default; port to share between addresses
+function M.start(name, address, port)
+  local self = setmetatable({ name = name, port = port or gateway.free_port(), dir = gateway.folder(),
+                              address = address or "127.0.0.1" }, Backend)
   gateway.write(self.dir .. "/program.lua", program)
   launch(self)
   return self
 end
 
-function Backend:url() return "http://127.0.0.1:" .. self.port end
+function Backend:url() return ("http://%s:%d"):format(self.address, self.port) end
 function Backend:log() return gateway.read(self.dir .. "/log") end
 
 --- Status 0: it reads the request and stays silent.
