@@ -301,3 +301,136 @@ TEST(a_new_generation_takes_the_connections_over)
     CHECK(lab.group->roster->members[0].server->pool.idle_max == 4);
     lab_teardown();
 }
+
+/* ---- tiers, limits, drain, slow start, panic, other lists ---- */
+
+static void group_of(struct ml_group_conf conf, struct ml_server_conf *list, unsigned count)
+{
+    lab_setup();
+    conf.name = ML_STR("tiers");
+    conf.servers = list;
+    conf.server_count = count;
+    lab.group = ml_group_new(lab.o, &conf);
+}
+
+static struct ml_server_conf local(const char *url)
+{
+    return (struct ml_server_conf){.url = ml_str_of(url), .weight = 1};
+}
+
+static unsigned picks_of(unsigned index, int count)
+{
+    unsigned got = 0;
+
+    while (count-- > 0)
+        got += pick("", NULL) == index;
+    return got;
+}
+
+TEST(backups_are_used_when_no_other_server_can_be)
+{
+    struct ml_server_conf list[3] = {local("http://127.0.0.1:1"), local("http://127.0.0.1:2"),
+                                     local("http://127.0.0.1:3")};
+
+    list[2].backup = true;
+    group_of((struct ml_group_conf){.fail_timeout = 60}, list, 3);
+    CHECK(picks_of(2, 20) == 0);
+    ml_health_failed(state_of(0), &lab.group->health, now_ms(), ML_UP_CLOSED);
+    CHECK(picks_of(1, 20) == 20);
+    ml_health_drain(state_of(1), true, now_ms());
+    CHECK(picks_of(2, 20) == 20);
+    ml_health_failed(state_of(2), &lab.group->health, now_ms(), ML_UP_CLOSED);
+    CHECK(picks_of(1, 20) == 0); /* drained: not even now */
+    CHECK(picks_of(0, 20) == 10 && picks_of(2, 20) == 10);
+    lab_teardown();
+}
+
+TEST(a_server_takes_no_more_than_its_limit)
+{
+    struct ml_server_conf list[2] = {local("http://127.0.0.1:1"), local("http://127.0.0.1:2")};
+
+    list[0].max_conns = 1;
+    group_of((struct ml_group_conf){0}, list, 2);
+    ml_server_begin(lab.group->roster->members[0].server);
+    CHECK(picks_of(1, 10) == 10);
+    ml_health_drain(state_of(1), true, now_ms());
+    CHECK(picks_of(2, 10) == 10); /* none is left */
+    ml_server_end(lab.group->roster->members[0].server);
+    CHECK(picks_of(0, 10) == 10);
+    lab_teardown();
+    group_of((struct ml_group_conf){0}, list, 1); /* and when it is the only one */
+    ml_server_begin(lab.group->roster->members[0].server);
+    CHECK(picks_of(1, 1) == 1);
+    ml_server_end(lab.group->roster->members[0].server);
+    ml_health_drain(state_of(0), true, now_ms());
+    CHECK(picks_of(1, 1) == 1);
+    lab_teardown();
+}
+
+TEST(below_the_panic_threshold_all_servers_are_used)
+{
+    struct ml_server_conf list[3] = {local("http://127.0.0.1:1"), local("http://127.0.0.1:2"),
+                                     local("http://127.0.0.1:3")};
+
+    group_of((struct ml_group_conf){.panic_threshold = 50, .fail_timeout = 60}, list, 3);
+    ml_health_failed(state_of(0), &lab.group->health, now_ms(), ML_UP_CLOSED);
+    CHECK(picks_of(0, 30) == 0); /* two of three are enough */
+    ml_health_failed(state_of(1), &lab.group->health, now_ms(), ML_UP_CLOSED);
+    CHECK(picks_of(0, 30) == 10);
+    ml_health_drain(state_of(0), true, now_ms()); /* it counts as none: one of two is up */
+    CHECK(picks_of(2, 30) == 30);
+    lab_teardown();
+}
+
+TEST(a_server_that_is_up_again_starts_slowly)
+{
+    struct ml_server_conf list[2] = {local("http://127.0.0.1:1"), local("http://127.0.0.1:2")};
+
+    group_of((struct ml_group_conf){.slow_start = 1000}, list, 2);
+    CHECK(picks_of(0, 20) == 10);
+    atomic_store(&state_of(0)->recovered_ms, now_ms());
+    CHECK(picks_of(0, 200) <= 5);
+    atomic_store(&state_of(0)->recovered_ms, now_ms() - 500000);
+    CHECK(picks_of(0, 300) >= 95 && picks_of(0, 300) <= 105); /* half a weight of one and a half */
+    atomic_store(&state_of(1)->recovered_ms, now_ms() - 500000);
+    CHECK(picks_of(0, 20) == 10); /* all slow: all equal */
+    ml_health_drain(state_of(1), true, now_ms());
+    CHECK(picks_of(0, 20) == 20);
+    lab_teardown();
+}
+
+TEST(another_list_counts_for_the_next_request_and_not_for_one_in_flight)
+{
+    struct call c;
+
+    setup(1, (struct ml_group_conf){0}, NULL);
+    servers[0]->answer = NULL;
+    call_begin(&c, "GET", "/");
+    call_go(&c);
+    AWAIT(servers[0]->count == 1 && link_has(&servers[0]->links[0], "\r\n\r\n"));
+    struct peer *next = peer_open(OK_TEXT);
+    struct ml_server_conf list[1] = {{.url = ml_str_of(next->url), .weight = 1}};
+    ml_group_set_servers(lab.group, list, 1);
+    CHECK(lab.group->roster->count == 1);
+    CHECK(lab_get("/", NULL) == 200 && next->requests == 1);
+    link_say(&servers[0]->links[0], OK_TEXT);
+    AWAIT(call_over(&c));
+    CHECK(c.err == ML_OK && call_body_is(&c, "ok"));
+    call_end(&c);
+    lab_teardown();
+}
+
+TEST(a_list_that_stays_the_same_keeps_its_turns)
+{
+    struct ml_server_conf list[2] = {local("http://127.0.0.1:1"), local("http://127.0.0.1:2")};
+
+    group_of((struct ml_group_conf){0}, list, 2);
+    struct ml_roster *before = lab.group->roster;
+    unsigned first = pick("", NULL);
+    ml_group_set_servers(lab.group, list, 2);
+    CHECK(lab.group->roster == before && pick("", NULL) != first);
+    list[1].weight = 2;
+    ml_group_set_servers(lab.group, list, 2);
+    CHECK(lab.group->roster != before && lab.group->roster->members[1].weight == 2);
+    lab_teardown();
+}

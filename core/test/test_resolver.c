@@ -15,6 +15,11 @@ struct record { /* what the server knows of one name */
 };
 
 static struct record zone[8];
+static struct { /* the answer section for SRV, as bytes, of that many records */
+    const char *bytes;
+    size_t len;
+    int count;
+} srv;
 static struct ml_loop *loop;
 static struct ml_resolver *resolver;
 static struct ml_timer guard;
@@ -82,6 +87,11 @@ static size_t answer(unsigned char *m, size_t len)
         return at;
     if (r->silent)
         return 0;
+    if (type == 33) {
+        memcpy(m + at, srv.bytes, srv.len);
+        m[7] = (unsigned char)srv.count;
+        return at + srv.len;
+    }
     for (int i = 0; type == 1 && i < 3 && r->v4[i] != NULL; i++, m[7]++)
         at += put_answer(m + at, AF_INET, r->v4[i], r->ttl_s);
     if (type == 28 && r->v6 != NULL) {
@@ -338,4 +348,89 @@ TEST(etc_hosts_counts)
     CHECK(is(n, 0, "127.0.0.1:7"));
     ml_name_release(&n);
     teardown();
+}
+
+/* ---- SRV ---- */
+
+#define SRV(ttl, len, data) "\xc0\x0c\0\x21\0\1\0\0\0" ttl "\0" len data
+
+static struct ml_name *watch_srv(const char *bytes, size_t len, int count)
+{
+    struct ml_name *n;
+    const struct ml_srv *targets;
+    enum ml_err err;
+
+    zone[0] = (struct record){.name = "_http._tcp.a.test"};
+    srv.bytes = bytes;
+    srv.len = len;
+    srv.count = count;
+    n = ml_resolver_watch_srv(resolver, ML_STR("_http._tcp.a.test"));
+    while (ml_name_targets(n, &targets, &err) == 0 && err == ML_AGAIN)
+        ml_loop_turn(loop);
+    return n;
+}
+
+static int changes;
+
+static void count_change(void *ctx)
+{
+    (void)ctx;
+    changes++;
+}
+
+TEST(srv_records_come_in_the_order_of_priority)
+{
+    static const char first[] = SRV("\1", "\x0d", "\0\2\0\5\x1f\x90\3two\1b\0")
+        SRV("\1", "\x0d", "\0\1\0\7\0\x50\3one\1b\0");
+    static const char second[] = SRV("\1", "\x0d", "\0\1\0\7\0\x50\3one\1b\0");
+    struct ml_name_watcher watcher = {.changed = count_change};
+    const struct ml_srv *t;
+    enum ml_err err;
+
+    setup();
+    struct ml_name *n = watch_srv(first, sizeof first - 1, 2);
+    CHECK(ml_name_targets(n, &t, &err) == 2 && err == ML_OK);
+    CHECK(strcmp(t[0].host, "one.b") == 0 && t[0].port == 80 && t[0].weight == 7);
+    CHECK(strcmp(t[1].host, "two.b") == 0 && t[1].port == 8080 && t[1].priority == 2);
+    ml_name_watch(n, &watcher);
+    ml_loop_turn(loop); /* the first answer is told of */
+    srv.bytes = second;
+    srv.len = sizeof second - 1;
+    srv.count = 1;
+    changes = 0;
+    while (changes == 0)
+        ml_loop_turn(loop);
+    CHECK(ml_name_targets(n, &t, &err) == 1 && strcmp(t[0].host, "one.b") == 0);
+    ml_name_unwatch(&watcher);
+    ml_name_release(&n);
+    teardown();
+}
+
+TEST(malformed_srv_records_are_no_answer)
+{
+    static const struct {
+        const char *bytes;
+        size_t len;
+        int count;
+    } wrong[] = {
+#define ROW(text, n) {text, sizeof text - 1, n}
+        ROW(SRV("\1", "\x0d", "\0\2\0\5\x1f\x90\3two\1b\0"), 2), /* one is missing */
+        ROW(SRV("\1", "\xff", "\0\2\0\5\x1f\x90\3two\1b\0"), 1), /* longer than the packet */
+        ROW(SRV("\1", "\6", "\0\2\0\5\x1f\x90"), 1),             /* no target */
+        ROW(SRV("\1", "\x0a", "\0\2\0\5\x1f\x90\x3ftwo"), 1),    /* a label past the end */
+        ROW(SRV("\1", "\x08", "\0\2\0\5\x1f\x90\xff\xff"), 1),   /* a pointer past the end */
+        ROW(SRV("\1", "\7", "\0\2\0\5\x1f\x90\0"), 1),           /* "." : there is no service */
+        ROW(SRV("\1", "\x0d", "\0\2\0\5\0\0\3two\1b\0"), 1),     /* port 0 */
+        ROW("", 0),
+    };
+    const struct ml_srv *t;
+    enum ml_err err;
+
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        setup();
+        struct ml_name *n = watch_srv(wrong[i].bytes, wrong[i].len, wrong[i].count);
+        CHECK(ml_name_targets(n, &t, &err) == 0 && err == ML_UP_RESOLVE);
+        ml_name_release(&n);
+        teardown();
+    }
 }

@@ -2,6 +2,7 @@
 #include "base/shm.h"
 
 #include "base/shdict.h"
+#include "base/clock.h"
 #include "test.h"
 
 #include <signal.h>
@@ -49,7 +50,7 @@ TEST(a_long_name_is_cut_in_the_status_only)
     longer[299] = 'y';
     CHECK(ml_shm_server(shm, ML_STR("g"), (struct ml_str){long_name, 300}) !=
           ml_shm_server(shm, ML_STR("g"), (struct ml_str){longer, 300}));
-    CHECK(strlen(ml_shm_server_at(shm, 0)->name) == 95);
+    CHECK(strlen(ml_shm_server_at(shm, 0)->name) == sizeof(((struct ml_shm_server *)0)->name) - 1);
     ml_shm_free(&shm);
 }
 
@@ -178,5 +179,70 @@ TEST(kills_at_any_instruction_leave_the_counts_right)
     }
     kill_worker(shm, other, 1);
     CHECK(s[0]->in_flight == 0 && s[1]->in_flight == 0);
+    ml_shm_free(&shm);
+}
+
+TEST(one_worker_has_the_lease_of_the_checks)
+{
+    struct ml_shm *shm = ml_shm_new(0);
+
+    CHECK(ml_shm_prober_who(shm) == 0);
+    CHECK(ml_shm_prober(shm, 3, 1000, 500) && ml_shm_prober_who(shm) == 4);
+    CHECK(!ml_shm_prober(shm, 0, 1499, 500));
+    CHECK(ml_shm_prober(shm, 3, 1400, 500)); /* says so again */
+    CHECK(!ml_shm_prober(shm, 0, 1899, 500) && ml_shm_prober(shm, 0, 1900, 500));
+    CHECK(!ml_shm_prober(shm, 3, 1901, 500)); /* it was too late */
+    ml_shm_prober_leave(shm, 3);
+    CHECK(ml_shm_prober_who(shm) == 1);
+    ml_shm_worker_died(shm, 0);
+    CHECK(ml_shm_prober_who(shm) == 0 && ml_shm_prober(shm, 255, 1902, 500));
+    ml_shm_free(&shm);
+}
+
+static uint64_t clock_ns = 5;
+
+static uint64_t mono_ns(void *ctx)
+{
+    (void)ctx;
+    return clock_ns;
+}
+
+static double wall_s(void *ctx)
+{
+    (void)ctx;
+    return 1;
+}
+
+static void no_random(void *ctx, void *p, size_t len)
+{
+    (void)ctx;
+    memset(p, 0, len);
+}
+
+TEST(a_slot_is_given_to_another_server_long_after_its_own_left)
+{
+    static const struct ml_clock_source source = {mono_ns, wall_s, no_random, NULL};
+    struct ml_shm *shm = ml_shm_new(0);
+    struct ml_shm_server *s;
+    char name[32];
+
+    for (int i = 0; i < ML_SHM_SERVERS_MAX; i++)
+        CHECK(ml_shm_server(shm, ML_STR("g"), numbered(name, sizeof name, "10.0.0.1:%d", i)));
+    ml_clock_set_source(&source);
+    s = ml_shm_server(shm, ML_STR("g"), ML_STR("10.0.0.1:17"));
+    s->errors = 7;
+    s->drained = 1;
+    s->in_flight = 1;
+    s->unlisted_ms = 1000;
+    clock_ns = UINT64_C(3600) * 1000000000; /* not yet */
+    CHECK(ml_shm_server(shm, ML_STR("g"), ML_STR("one more")) == NULL);
+    clock_ns = UINT64_C(3601) * 1000000000; /* but somebody is at work there */
+    CHECK(ml_shm_server(shm, ML_STR("g"), ML_STR("one more")) == NULL);
+    s->in_flight = 0;
+    CHECK(ml_shm_server(shm, ML_STR("g"), ML_STR("one more")) == s);
+    CHECK(s->errors == 0 && s->drained == 0 && strcmp(s->name, "g one more") == 0);
+    CHECK(ml_shm_server(shm, ML_STR("g"), ML_STR("one more")) == s);
+    CHECK(ml_shm_server_find(shm, ML_STR("g"), ML_STR("10.0.0.1:17")) == NULL);
+    ml_clock_set_source(NULL);
     ml_shm_free(&shm);
 }
