@@ -2,6 +2,7 @@
  *
  *   core.again() -> req           of the running task; the response of a former pass is dropped
  *   core.unmatched() -> outcome, allow     "none", "method" or "options", and the value for Allow
+ *   core.draining() -> boolean            the gateway ends, but still accepts
  *   core.step(label) -> number            of a middleware
  *   core.enter(number)                    from here on the time is its own (0: nobody's)
  *   core.uptime() -> seconds      core.status() -> JSON text */
@@ -86,6 +87,18 @@ static int status(lua_State *L)
     return 1;
 }
 
+static int draining(lua_State *L)
+{
+    static struct ml_shm_gateway facts; /* large */
+    const struct ml_script_host *host = ml_bridge_of(L)->conf.host;
+
+    if (host->shm == NULL)
+        return luaL_error(L, "it can not be asked while the site is loaded");
+    ml_shm_gateway_read(host->shm, &facts);
+    lua_pushboolean(L, facts.closing);
+    return 1;
+}
+
 static int step(lua_State *L)
 {
     struct ml_bridge *b = ml_bridge_of(L);
@@ -106,7 +119,7 @@ static int enter(lua_State *L)
 
 static const luaL_Reg functions[] = {
     {"again", again},   {"unmatched", unmatched}, {"step", step}, {"enter", enter},
-    {"uptime", uptime}, {"status", status},       {NULL, NULL},
+    {"uptime", uptime}, {"status", status},       {"draining", draining}, {NULL, NULL},
 };
 
 void ml_api_chain_open(lua_State *L, struct ml_bridge *b)

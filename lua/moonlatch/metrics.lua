@@ -92,7 +92,7 @@ function M.new(closed)
       if not conf then where.fail(what .. ": " .. wrong) end
       wrong = wrong_name(kind, conf.name, families)
       if wrong then where.fail(('%s: the name "%s" %s'):format(what, conf.name, wrong)) end
-      conf.kind = kind
+      conf.kind, conf.merge = kind, conf.merge or "sum"
       local metric, refusal = core.metric(conf)
       return metric or where.fail(('%s "%s": %s'):format(what, conf.name, refusal))
     end

@@ -144,7 +144,16 @@ local function decide(self, key, cost)
   return allowed, reply[2], reply[3] / 1e6, reply[4] / 1e6, reply[5] / 1e6, lease
 end
 
+-- The gauge of this limiter, where it changes: 1 while it counts alone.
+local function tell(self, degraded)
+  if self.degraded == degraded then return end
+  self.degraded = degraded
+  self.metrics.degraded:set({ limiter = self.name }, degraded and 1 or 0)
+end
+
 local function locally(self, key, cost)
+  tell(self, true)
+  self.metrics.fallbacks:inc { limiter = self.name }
   local allowed, remaining, reset, retry_after, delay, lease = self.fallback:count(key, cost)
   if allowed == nil then return nil, remaining end
   return allowed, remaining, reset, retry_after, delay, lease, true
@@ -159,15 +168,29 @@ function InRedis:count(key, cost)
     return locally(self, key, cost)
   end
   self.breaker:worked()
+  tell(self, false)
   return allowed, remaining, reset, retry_after, delay, lease
 end
 
 local function part(n, share) return n and math.max(1, math.floor(n * share)) end
 
-local function in_redis(conf, name, share, breaker)
+-- Every limiter in Redis of a generation counts in the same two.
+local function new_metrics()
+  return {
+    degraded = core.metric { kind = "gauge", name = "moonlatch_limiter_degraded", merge = "max", fresh = true,
+                             help = "Whether a worker counts a limit alone, as Redis fails",
+                             labels = { "limiter" } },
+    fallbacks = core.metric { kind = "counter", name = "moonlatch_limiter_fallbacks_total", merge = "sum",
+                              help = "Requests whose limit this gateway counted alone, as Redis fails",
+                              labels = { "limiter" } },
+  }
+end
+
+local function in_redis(conf, name, share, breaker, metrics)
   local alone = { algorithm = conf.algorithm, window = conf.window, limit = part(conf.limit, share),
                   burst = part(conf.burst, share) }
   return setmetatable({ limit = conf.limit, algorithm = conf.algorithm, redis = conf.redis, breaker = breaker,
+                        metrics = metrics, name = name,
                         script = scripts[conf.algorithm], arguments = arguments[conf.algorithm](conf),
                         prefix = name .. ":{", fallback = in_memory(alone, name .. "/alone") }, InRedis)
 end
@@ -195,7 +218,7 @@ end
 --- For one generation.
 -- @return function(given) -> limiter
 function M.new()
-  local ordinals, breakers, breaker_count = {}, {}, 0
+  local ordinals, breakers, breaker_count, metrics = {}, {}, 0, nil
 
   local function name_of(conf)
     local kind = ("%s/%g"):format(conf.algorithm, conf.window)
@@ -222,7 +245,8 @@ function M.new()
     local ok, limiter = pcall(in_memory, conf, name)
     if not ok then where.fail(what .. ": " .. where.without_ours(limiter)) end
     if conf.redis == nil then return limiter end
-    return in_redis(conf, name, share, breaker_of(conf.redis))
+    metrics = metrics or new_metrics()
+    return in_redis(conf, name, share, breaker_of(conf.redis), metrics)
   end
 end
 

@@ -28,7 +28,8 @@ Routes.group_options = { host = Routes.options.host }
 
 function Routes.new(loader)
   local root = { prefix = "", middlewares = {} }
-  return setmetatable({ loader = loader, root = root, scope = root, scopes = {}, list = {} }, Routes)
+  return setmetatable({ loader = loader, root = root, scope = root, scopes = {}, list = {}, needed = {} },
+                      Routes)
 end
 
 -- The list part of a table, and the rest.
@@ -149,7 +150,7 @@ function Routes:route(pattern, opts)
 end
 
 --- gw.mount("health", { path = "/health" }): a module of lua/routes, or routes of the site's lib/.
-function Routes.mount(_, name, opts)
+function Routes:mount(name, opts)
   local line = where.line()
   if type(name) ~= "string" or not core.embedded("routes/" .. name .. ".lua") then
     where.fail(('gw.mount: unknown route module "%s"'):format(tostring(name)), line)
@@ -157,7 +158,10 @@ function Routes.mount(_, name, opts)
   local module = require("routes." .. name)
   local conf, wrong = options.check(module.config, opts)
   if not conf then where.fail(('gw.mount("%s"): %s'):format(name, wrong), line) end
-  local ok, problem = pcall(module.mount, conf)
+  local function need(upstream)
+    self.needed[#self.needed + 1] = { upstream = upstream, line = line }
+  end
+  local ok, problem = pcall(module.mount, conf, need)
   if ok then return end
   problem = where.without_ours(problem)
   where.fail(problem:sub(1, #line + 2) == line .. ": " and problem:sub(#line + 3)
@@ -183,6 +187,11 @@ function Routes:resolve(middlewares, steps)
   end
 end
 
+local function upstream_named(upstreams, name, line)
+  return upstreams[name] or
+      where.fail(('unknown upstream "%s"%s'):format(name, options.hint(name, upstreams)), line)
+end
+
 -- The function, and what a trace calls it.
 local function handler_of(route, upstreams)
   local conf = route.conf
@@ -190,11 +199,7 @@ local function handler_of(route, upstreams)
     return handler.respond(conf.respond, route.line),
            type(conf.respond) == "function" and where.of_function(conf.respond) or route.line
   end
-  local upstream = upstreams[conf.to]
-  if not upstream then
-    where.fail(('unknown upstream "%s"%s'):format(conf.to, options.hint(conf.to, upstreams)), route.line)
-  end
-  return handler.forward(upstream, conf), "upstream:" .. conf.to
+  return handler.forward(upstream_named(upstreams, conf.to, route.line), conf), "upstream:" .. conf.to
 end
 
 local function add(route, fn, timed, by_index)
@@ -231,6 +236,7 @@ function Routes:link(upstreams)
     local fn, label = handler_of(route, upstreams)
     add(route, chain.link(steps, fn, label), chain.timed(steps, fn), by_index)
   end
+  for _, need in ipairs(self.needed) do upstream_named(upstreams, need.upstream, need.line) end
   for _, scope in ipairs(self.scopes) do self:steps_of(scope) end -- also of groups without routes
   local root = self:steps_of(self.root)
   core.chain(nil, chain.link(root, handler.unmatched, "core:unmatched"), chain.timed(root, handler.unmatched))

@@ -1,5 +1,5 @@
---- GET /metrics: for Prometheus, unless METRICS_ENABLED is false; from the networks in METRICS_ALLOW (this machine
--- and private networks): the page tells routes and services, which is nobody else's business.
+--- GET /metrics: for Prometheus, unless METRICS_ENABLED is false; from the networks in METRICS_ALLOW (this
+-- machine and private networks): the page tells routes and services, which is nobody else's business.
 local gw = require "moonlatch"
 
 -- Dashboards of the hospital ask for these of both gateways.  They are counted where operations are known: in
