@@ -235,7 +235,22 @@ describe("examples/hospital", function()
       assert.equal(expected, status, what)
       if expected == 200 then assert.is_nil(remaining) end
     end
-    assert.equal(404, (limit_of(g, "GET /metrics"))) -- which does not count
+    for _ = 1, 5 do assert.equal(200, g:ask("GET /metrics").status) end
+  end)
+
+  it("counts under the routes that dashboards know, unless METRICS_ENABLED is false", function()
+    local g = start {}
+    ask(g, "GET /api/doctors/d1")
+    bare(g, "GET /api/doctors")
+    bare(g, "GET /nowhere")
+    local page = g:ask("GET /metrics").body
+    for _, series in ipairs { 'route="/api/doctors/*",status_code="401"', 'route="unmatched",status_code="404"' } do
+      assert.truthy(page:find('http_requests_total{method="GET",' .. series .. ',service="api-gateway"} 1', 1, true), series)
+    end
+    assert.truthy(page:find("# TYPE graphql_operations_total counter\n", 1, true))
+    assert.truthy(page:find("# TYPE graphql_operation_duration_seconds histogram\n", 1, true))
+    g = start { METRICS_ENABLED = "false" }
+    assert.equal(404, (bare(g, "GET /metrics").status))
   end)
 
   it("limits the address that a trusted proxy names, and takes nobody else's word for it", function()
