@@ -1,6 +1,8 @@
 /* redis_conf.c - redis URLs, from left to right. */
 #include "outbound/redis_conf.h"
 
+#include "base/str_cut.h"
+
 enum { PORT_DEFAULT = 6379, PATH_MAX_LEN = 107, DB_MAX = 1000000 };
 
 static bool skip(struct ml_str *s, const char *prefix)
@@ -11,19 +13,6 @@ static bool skip(struct ml_str *s, const char *prefix)
         return false;
     s->p += len;
     s->len -= len;
-    return true;
-}
-
-/* Cuts s at the first c: what was before it; s begins behind it.  False when there is none. */
-static bool cut(struct ml_str *s, char c, struct ml_str *before)
-{
-    const char *at = s->len > 0 ? memchr(s->p, c, s->len) : NULL;
-
-    if (at == NULL)
-        return false;
-    *before = (struct ml_str){s->p, (size_t)(at - s->p)};
-    s->len -= before->len + 1;
-    s->p = at + 1;
     return true;
 }
 
@@ -99,13 +88,13 @@ static const char *parse_place(struct ml_str s, struct ml_redis_place *out)
     struct ml_str host = s, rest = s;
 
     if (skip(&rest, "[")) {
-        if (!cut(&rest, ']', &host))
+        if (!ml_str_cut(&rest, ']', &host))
             return "the IPv6 address has no closing bracket";
         if (memchr(host.p, ':', host.len) == NULL)
             return "there is no IPv6 address between the brackets";
         out->port = rest.len == 0 ? PORT_DEFAULT : skip(&rest, ":") ? number(rest, 65535) : -1;
     } else {
-        out->port = cut(&rest, ':', &host) ? number(rest, 65535) : PORT_DEFAULT;
+        out->port = ml_str_cut(&rest, ':', &host) ? number(rest, 65535) : PORT_DEFAULT;
     }
     if (!ml_redis_conf_host_ok(host))
         return "the host is missing or invalid";
@@ -126,7 +115,7 @@ static const char *parse_secrets(struct ml_str *s, size_t within, struct ml_redi
     password = (struct ml_str){s->p, (size_t)(at - s->p)};
     s->len -= password.len + 1;
     s->p = at + 1;
-    if (!cut(&password, ':', &user)) {
+    if (!ml_str_cut(&password, ':', &user)) {
         user = password;
         password = ML_STR_NONE;
     }
@@ -152,7 +141,7 @@ static const char *parse_cluster(struct ml_str s, struct ml_redis_conf *conf)
     if (s.len > 0 && s.p[s.len - 1] == '/')
         s.len--;
     while (more && wrong == NULL) {
-        more = cut(&s, ',', &one);
+        more = ml_str_cut(&s, ',', &one);
         if (conf->seed_count == ML_REDIS_SEEDS_MAX)
             return "a cluster's URL has at most 16 hosts";
         wrong = parse_place(more ? one : s, &conf->seeds[conf->seed_count++]);
@@ -171,7 +160,7 @@ static const char *parse_tcp(struct ml_str s, bool cluster, struct ml_redis_conf
     if (cluster)
         return parse_cluster(s, conf);
     conf->seed_count = 1;
-    if (!cut(&s, '/', &place))
+    if (!ml_str_cut(&s, '/', &place))
         return parse_place(s, &conf->seeds[0]);
     wrong = parse_place(place, &conf->seeds[0]);
     return wrong == NULL && s.len > 0 ? parse_db(s, conf) : wrong;
@@ -188,7 +177,7 @@ static const char *parse_unix(struct ml_str s, struct ml_redis_conf *conf)
     wrong = parse_secrets(&s, (size_t)(slash - s.p), conf);
     if (wrong != NULL)
         return wrong;
-    if (cut(&s, '?', &path)) {
+    if (ml_str_cut(&s, '?', &path)) {
         if (!skip(&s, "db="))
             return "only db= may follow the path of a unix socket";
         wrong = parse_db(s, conf);

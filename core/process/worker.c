@@ -15,12 +15,12 @@
 #include "process/logs.h"
 #include "process/message.h"
 #include "process/ports.h"
+#include "process/rest.h"
 #include "process/status.h"
 #include "process/trace.h"
 #include "script/generation.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/signalfd.h>
@@ -56,8 +56,7 @@ struct worker {
     ev_io channel_watcher, signals_watcher;
     struct ml_buf scratch;
     struct ml_timer tick, drained, deadline, alone;
-    uint64_t requests_seen; /* at the last tick */
-    bool rested;            /* since the last request */
+    struct ml_rest rest;
 };
 
 static void drain(struct worker *w);
@@ -252,26 +251,6 @@ static void on_signal(struct ev_loop *ev, ev_io *io, int events)
 
 /* ---- time ---- */
 
-/* When a burst is over, what only the burst needed goes back to the kernel: once, in a pause. */
-static void rest(struct worker *w)
-{
-    uint64_t requests = atomic_load(&w->stats->requests);
-
-    if (requests != w->requests_seen) {
-        w->requests_seen = requests;
-        w->rested = false;
-        return;
-    }
-    if (w->rested)
-        return;
-    w->rested = true;
-    if (w->current != NULL)
-        ml_generation_rest(w->current);
-    ml_buf_trim();
-    ml_arena_trim();
-    malloc_trim(0);
-}
-
 static void on_tick(void *ctx)
 {
     struct worker *w = ctx;
@@ -282,7 +261,7 @@ static void on_tick(void *ctx)
     if (w->inbound.access_log != NULL)
         atomic_store(&w->stats->log_dropped, ml_log_dropped(w->inbound.access_log));
     ml_counts_tick(w->counts, w->current, TICK_S);
-    rest(w);
+    ml_rest_tick(&w->rest, atomic_load(&w->stats->requests), w->current);
     ml_timer_set(&w->tick, TICK_S);
 }
 

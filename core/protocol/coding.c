@@ -5,6 +5,7 @@
  * their memory is large and nearly all answers are short. */
 #include "protocol/coding.h"
 
+#include "base/str_cut.h"
 #include "protocol/headers.h"
 
 #include <assert.h>
@@ -67,17 +68,6 @@ static int weight(struct ml_str s)
     return q <= 1000 ? q : 0;
 }
 
-static struct ml_str trim(struct ml_str s)
-{
-    while (s.len > 0 && (s.p[0] == ' ' || s.p[0] == '\t')) {
-        s.p++;
-        s.len--;
-    }
-    while (s.len > 0 && (s.p[s.len - 1] == ' ' || s.p[s.len - 1] == '\t'))
-        s.len--;
-    return s;
-}
-
 /* "gzip;q=0.5" -> name and weight. */
 static struct ml_str split(struct ml_str element, int *q)
 {
@@ -88,11 +78,11 @@ static struct ml_str split(struct ml_str element, int *q)
     if (semicolon == NULL)
         return name;
     name.len = (size_t)(semicolon - element.p);
-    rest = trim((struct ml_str){semicolon + 1, element.len - name.len - 1});
+    rest = ml_str_trim((struct ml_str){semicolon + 1, element.len - name.len - 1});
     *q = 0;
     if (rest.len > 2 && (rest.p[0] == 'q' || rest.p[0] == 'Q') && rest.p[1] == '=')
         *q = weight((struct ml_str){rest.p + 2, rest.len - 2});
-    return trim(name);
+    return ml_str_trim(name);
 }
 
 /* What the field says of a coding: its weight, or that of "*", or none (-1). */

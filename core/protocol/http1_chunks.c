@@ -8,6 +8,7 @@
  * Lines end in CRLF only, and no control character is skipped: an extension that hides a bare LF is
  * a request to whoever reads LF as a line end. */
 #include "base/buf.h"
+#include "base/str_cut.h"
 #include "protocol/chars.h"
 #include "protocol/headers.h"
 #include "protocol/http1.h"
@@ -169,15 +170,6 @@ bool ml_http1_may_trail(struct ml_str name)
     return true;
 }
 
-static struct ml_str trimmed(const char *p, const char *end)
-{
-    while (p < end && (*p == ' ' || *p == '\t'))
-        p++;
-    while (end > p && (end[-1] == ' ' || end[-1] == '\t'))
-        end--;
-    return (struct ml_str){p, (size_t)(end - p)};
-}
-
 /* Leaves of the lines, which are well-formed, those that may pass, in one form. */
 static void keep_safe(struct ml_buf *trailers)
 {
@@ -188,11 +180,12 @@ static void keep_safe(struct ml_buf *trailers)
         const char *eol = memchr(p, '\r', (size_t)(end - p));
         const char *colon = memchr(p, ':', (size_t)(eol - p));
         struct ml_str name = {p, (size_t)(colon - p)};
+        struct ml_str value = {colon + 1, (size_t)(eol - colon - 1)};
 
         if (ml_http1_may_trail(name)) {
             ml_buf_append(&kept, name);
             ml_buf_append(&kept, ML_STR(": "));
-            ml_buf_append(&kept, trimmed(colon + 1, eol));
+            ml_buf_append(&kept, ml_str_trim(value));
             ml_buf_append(&kept, ML_STR("\r\n"));
         }
         p = eol + 2;

@@ -4,6 +4,7 @@
  * colon, obs-fold, controls, both framings, a repeated or unclear one. */
 #include "protocol/http1_fields.h"
 
+#include "base/str_cut.h"
 #include "protocol/chars.h"
 
 _Static_assert(ML_H_COUNT <= 32, "the ids of fields fit into a word");
@@ -128,15 +129,6 @@ static enum ml_err content_length(struct ml_str text, uint64_t *length)
     return ML_OK;
 }
 
-static struct ml_str trim(const char *p, const char *end)
-{
-    while (p < end && is_blank(*p))
-        p++;
-    while (end > p && is_blank(end[-1]))
-        end--;
-    return (struct ml_str){p, (size_t)(end - p)};
-}
-
 /* What one Transfer-Encoding field lists.  An empty element is malformed here, unlike elsewhere:
  * a sloppy peer could see something else in it. */
 static enum ml_err codings(struct ml_str value, bool *chunked, bool *unknown)
@@ -145,7 +137,8 @@ static enum ml_err codings(struct ml_str value, bool *chunked, bool *unknown)
 
     for (;;) {
         const char *comma = memchr(p, ',', (size_t)(end - p));
-        struct ml_str coding = trim(p, comma != NULL ? comma : end);
+        const char *stop = comma != NULL ? comma : end;
+        struct ml_str coding = ml_str_trim((struct ml_str){p, (size_t)(stop - p)});
 
         if (*chunked || !ml_header_name_ok(coding)) /* chunked must be the last, and once */
             return ML_BAD_FRAMING;

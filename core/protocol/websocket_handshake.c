@@ -1,6 +1,7 @@
 /* websocket_handshake.c - the opening handshake of RFC 6455 section 4, and what RFC 7692 adds. */
 #include "protocol/websocket.h"
 
+#include "base/str_cut.h"
 #include "protocol/chars.h"
 
 #include <assert.h>
@@ -64,17 +65,6 @@ enum ml_websocket_ask ml_websocket_check(const struct ml_headers *h, bool with_k
 
 /* ---- permessage-deflate (RFC 7692 section 7.1) ---- */
 
-static struct ml_str trim(struct ml_str s)
-{
-    while (s.len > 0 && (s.p[0] == ' ' || s.p[0] == '\t')) {
-        s.p++;
-        s.len--;
-    }
-    while (s.len > 0 && (s.p[s.len - 1] == ' ' || s.p[s.len - 1] == '\t'))
-        s.len--;
-    return s;
-}
-
 /* The part of *rest in front of the first `at`, which is dropped. */
 static struct ml_str cut(struct ml_str *rest, char at)
 {
@@ -84,7 +74,7 @@ static struct ml_str cut(struct ml_str *rest, char at)
 
     if (step > 0)
         *rest = (struct ml_str){rest->p + step, rest->len - step};
-    return trim(piece);
+    return ml_str_trim(piece);
 }
 
 /* "8" to "15", perhaps quoted; 0: something else. */
@@ -131,7 +121,7 @@ static bool take_parameter(struct ml_websocket_pack *p, struct ml_str text, unsi
     struct ml_str value = text, name = cut(&value, '=');
     unsigned which = 0;
 
-    value = trim(value);
+    value = ml_str_trim(value);
     if (ml_str_ieq(name, ML_STR("server_no_context_takeover")))
         which = SEEN_SERVER_FORGETS;
     else if (ml_str_ieq(name, ML_STR("client_no_context_takeover")))

@@ -1,25 +1,8 @@
 /* handle_query.c - query strings, forms and cookies as Lua tables. */
 #include "script/handle.h"
 
+#include "base/str_cut.h"
 #include "protocol/chars.h"
-
-static bool cut(struct ml_str *rest, char at, struct ml_str *piece)
-{
-    const char *end;
-
-    if (rest->len == 0)
-        return false;
-    end = memchr(rest->p, at, rest->len);
-    piece->p = rest->p;
-    piece->len = end != NULL ? (size_t)(end - rest->p) : rest->len;
-    rest->p += piece->len;
-    rest->len -= piece->len;
-    if (end != NULL) {
-        rest->p++;
-        rest->len--;
-    }
-    return true;
-}
 
 /* Sets table[name] = value, where the table is below name and value on the stack; both go. */
 static void add_pair(lua_State *L)
@@ -87,25 +70,14 @@ void ml_query_push(lua_State *L, struct ml_str text)
     struct ml_str pair, name;
 
     lua_newtable(L);
-    while (cut(&text, '&', &pair)) {
+    while (ml_str_next(&text, '&', &pair)) {
         if (pair.len == 0)
             continue;
-        cut(&pair, '=', &name);
+        ml_str_next(&pair, '=', &name);
         ml_query_push_decoded(L, name);
         ml_query_push_decoded(L, pair);
         add_pair(L);
     }
-}
-
-static struct ml_str trim(struct ml_str s)
-{
-    while (s.len > 0 && (s.p[0] == ' ' || s.p[0] == '\t')) {
-        s.p++;
-        s.len--;
-    }
-    while (s.len > 0 && (s.p[s.len - 1] == ' ' || s.p[s.len - 1] == '\t'))
-        s.len--;
-    return s;
 }
 
 /* RFC 6265 section 5.4; values in quotes lose them. */
@@ -115,9 +87,9 @@ static void add_cookie(lua_State *L, struct ml_str pair)
 
     if (memchr(pair.p, '=', pair.len) == NULL)
         return;
-    cut(&pair, '=', &name);
-    name = trim(name);
-    value = trim(pair);
+    ml_str_next(&pair, '=', &name);
+    name = ml_str_trim(name);
+    value = ml_str_trim(pair);
     if (value.len >= 2 && value.p[0] == '"' && value.p[value.len - 1] == '"') {
         value.p++;
         value.len -= 2;
@@ -142,7 +114,7 @@ void ml_cookies_push(lua_State *L, const struct ml_headers *h)
     lua_newtable(L);
     for (; f != NULL; f = ml_headers_next(h, f)) {
         rest = f->value;
-        while (cut(&rest, ';', &pair))
+        while (ml_str_next(&rest, ';', &pair))
             add_cookie(L, pair);
     }
 }
