@@ -90,7 +90,7 @@ return {
       { "timeout: seconds?", "Instead of the upstream's `first_byte_timeout`." },
       { "websocket: boolean = false", "A WebSocket upgrade may pass." },
       { "websocket_idle_timeout: seconds?", "Instead of the upstream's." },
-      { "name: string?", "For the reader." },
+      { "name: string?", "What metrics call it, instead of its pattern." },
     } },
   { class = "moonlatch.Middleware", data = true, doc = "What a file in middleware/ returns.", members = {
     { "name: string", "Its name." },

@@ -1386,7 +1386,7 @@ local moonlatch_Group = {}
 ---@field timeout seconds? Instead of the upstream's `first_byte_timeout`.
 ---@field websocket boolean? A WebSocket upgrade may pass. Default: `false`.
 ---@field websocket_idle_timeout seconds? Instead of the upstream's.
----@field name string? For the reader.
+---@field name string? What metrics call it, instead of its pattern.
 local moonlatch_Route = {}
 
 --- What a file in middleware/ returns.
