@@ -1,6 +1,7 @@
---- Writes the type stubs of the script API for lua-language-server (LuaCATS), out of tools/api.lua:
+--- Writes the type stubs of the script API for lua-language-server (LuaCATS), out of tools/api.lua and the
+-- rules of the policies that are shipped:
 --
---   luajit tools/stubs.lua > lua/site/dot.types/moonlatch.lua        (or: make docs)
+--   luajit tools/stubs.lua lua/site/dot.types        (or: make docs)
 local M = {}
 
 local head = [[
@@ -73,6 +74,50 @@ local function class_of(lines, class)
   end
 end
 
+-- ---- policies: { "jwt", secret = ... } in lists of middlewares ----
+
+local types = { list = "any[]", port = "integer", size = "bytes", ["function"] = "function" }
+
+local function type_of(rule)
+  local names = {}
+  for i, name in ipairs(rule) do
+    names[i] = name == "list" and rule.of and (types[rule.of] or rule.of) .. "[]" or types[name] or name
+  end
+  if #names == 1 and names[1] == "string" and rule.one_of then
+    for i, value in ipairs(rule.one_of) do names[i] = ("%q"):format(value) end
+  end
+  local optional = rule.default ~= nil or rule.optional
+  return (#names > 1 and optional and "(%s)" or "%s"):format(table.concat(names, "|")) .. (optional and "?" or "")
+end
+
+local function policy_of(lines, name, policy)
+  lines[#lines + 1] = ("--- The policy %s and its options, see docs/policies.md."):format(name)
+  lines[#lines + 1] = "---@class moonlatch.policy." .. name
+  lines[#lines + 1] = ('---@field [1] "%s"'):format(name)
+  local options = {}
+  for option in pairs(policy.config or {}) do options[#options + 1] = option end
+  table.sort(options)
+  for _, option in ipairs(options) do
+    local rule = policy.config[option]
+    local doc = (rule.doc or ""):gsub("%s*\n%s*", " ")
+    lines[#lines + 1] = ("---@field %s %s %s"):format(option, type_of(rule), doc)
+  end
+  lines[#lines + 1] = ""
+end
+
+-- The classes of all policies, and an alias for any of them.
+local function policies(root)
+  local docs, lines, all = dofile(root .. "/tools/docs.lua"), {}, {}
+  local _, by_name = docs.generate(root)
+  for _, name in ipairs(docs.names(root)) do
+    policy_of(lines, name, by_name[name])
+    all[#all + 1] = "moonlatch.policy." .. name
+  end
+  lines[#lines + 1] = "--- A policy that is shipped, with options."
+  lines[#lines + 1] = "---@alias moonlatch.Policy " .. table.concat(all, "|")
+  return table.concat(lines, "\n") .. "\n\n"
+end
+
 -- @param ends name of the class that the file returns
 local function file(items, wanted, first, ends)
   local lines = { first }
@@ -95,8 +140,8 @@ end
 function M.generate(root)
   local items = dofile(root .. "/tools/api.lua").load(root)
   return {
-    ["moonlatch.lua"] = file(items, false, head, "moonlatch"),
-    ["moonlatch_test.lua"] = file(items, true, (head:gsub("@meta moonlatch", "@meta moonlatch.test")),
+    ["moonlatch.lua"] = file(items, false, head .. "\n" .. policies(root), "moonlatch"),
+    ["moonlatch_test.lua"] = file(items, true, head:gsub("@meta moonlatch", "@meta moonlatch.test") .. "",
                                   "moonlatch.test"),
   }
 end

@@ -111,7 +111,7 @@ return {
     doc = "A middleware at work; returning nothing lets the request go on." },
   { alias = "moonlatch.Responder", type = "fun(req: moonlatch.Request): moonlatch.Response?",
     doc = "What answers the requests of a route." },
-  { alias = "moonlatch.Step", type = "string|table|moonlatch.Handler",
+  { alias = "moonlatch.Step", type = "string|moonlatch.Policy|table|moonlatch.Handler",
     doc = "A middleware in a list: its name, `{ name, option = value }`, or a function." },
   { alias = "seconds", type = "number", doc = "A duration." },
   { alias = "bytes", type = "number", doc = "A size." },

@@ -3,6 +3,292 @@
 ---@diagnostic disable: lowercase-global, unused-local, missing-return
 -- luacheck: ignore
 
+--- The policy api_key and its options, see docs/policies.md.
+---@class moonlatch.policy.api_key
+---@field [1] "api_key"
+---@field cache seconds? How long an answer of Redis is remembered; a key that was withdrawn works that long.
+---@field file string? The text of a file (see gw.file) with lines of name:hash; # begins a comment.
+---@field header string? The header with the key.
+---@field hide boolean? Removes the key's header from what the upstream gets.
+---@field keys table? Keys by name: the SHA-256 of each, in hexadecimal digits.
+---@field prefix string? What stands before the hash in Redis.
+---@field query string? A parameter of the query that may have the key; beware, queries are logged by many.
+---@field redis any? A gw.redis: the key is known when there is a value, its name, under prefix and hash.
+---@field user_header string? The header in which the upstream gets the name of the key.
+
+--- The policy basic_auth and its options, see docs/policies.md.
+---@class moonlatch.policy.basic_auth
+---@field [1] "basic_auth"
+---@field cache seconds? How long a password that was good is not checked again; 0 checks each time.
+---@field hide boolean? Removes Authorization from what the upstream gets.
+---@field realm string? What browsers show when they ask.
+---@field user_header string? The header in which the upstream gets the user's name.
+---@field users string|table The text of an htpasswd file (see gw.file), or a table of hashes by user.
+
+--- The policy body_limit and its options, see docs/policies.md.
+---@class moonlatch.policy.body_limit
+---@field [1] "body_limit"
+---@field max bytes The largest body that may come; 0 for none.
+
+--- The policy cache and its options, see docs/policies.md.
+---@class moonlatch.policy.cache
+---@field [1] "cache"
+---@field bypass function? function(req): true when the cache is not to be used.
+---@field default_ttl seconds? Lifetime of responses that state none; 0 does not keep them.
+---@field header string? Name of the field that tells what happened.
+---@field ignore_client boolean? Ignore Cache-Control and Pragma of requests, so that clients can not make the upstream work.
+---@field keep seconds? How long a stale response that can be revalidated stays.
+---@field key function? function(req) -> text that belongs to the key, beside scheme, host, path and query.
+---@field max_body bytes? Largest body.
+---@field max_ttl seconds? Longest lifetime.
+---@field name string? Caches of one name share what they keep.
+---@field purge string[]? Networks whose clients may PURGE; none by default.
+---@field stale_if_error seconds? Answer with what is stale for no longer when the upstream fails.
+---@field stale_while_revalidate seconds? Answer with what is stale for no longer, and ask in the background.
+---@field statuses integer[]? Statuses of responses that may be kept.
+---@field strip_set_cookie boolean? Keep responses with Set-Cookie, without that field; the first client still gets it.
+---@field wait seconds? How long a request waits for another one that fetches the same.
+
+--- The policy circuit_breaker and its options, see docs/policies.md.
+---@class moonlatch.policy.circuit_breaker
+---@field [1] "circuit_breaker"
+---@field error_ratio number? Share of failures that opens it.
+---@field key (string|function)? A name, or function(req) -> name of at most 200 bytes (else none); or the route's pattern.
+---@field min_requests integer? Requests in the window before the share counts.
+---@field open_for seconds? How long nothing is asked.
+---@field probe_timeout seconds? After so long a probe that did not end is taken for lost, and another one may go.
+---@field statuses integer[]? Statuses of the upstream that are failures.
+---@field window seconds? Length of a window.
+
+--- The policy compress and its options, see docs/policies.md.
+---@class moonlatch.policy.compress
+---@field [1] "compress"
+---@field brotli_level integer? Of brotli.
+---@field encodings string[]? What is offered; of equals for the client the first.
+---@field gzip_level integer? Of gzip and deflate: 1 is fast, 9 small.
+---@field min_length bytes? Shorter answers are left as they are.
+---@field types string[]? Media types: "type/subtype", "type/*", "+suffix" or "*".
+
+--- The policy cors and its options, see docs/policies.md.
+---@class moonlatch.policy.cors
+---@field [1] "cors"
+---@field credentials boolean? Allow cookies and HTTP authentication.
+---@field expose string[]? Response headers that pages may read.
+---@field headers string[]? Request headers that a preflight allows; without it, those that it asks for.
+---@field max_age seconds? How long browsers may remember a preflight.
+---@field methods string[]? Methods that a preflight allows.
+---@field origins string[] Origins, patterns, `null` or `*`; nobody when it is empty.
+---@field preflight_status integer? Status of the answer to a preflight.
+---@field private_network boolean? Allow pages of the public network to call a server in a private one.
+
+--- The policy fault and its options, see docs/policies.md.
+---@class moonlatch.policy.fault
+---@field [1] "fault"
+---@field abort_share number? Share of the requests that are refused.
+---@field delay seconds? How long a request is held.
+---@field delay_share number? Share of the requests that are held.
+---@field enabled boolean Must be true: the policy does harm.
+---@field header string? Only requests with this header are hurt.
+---@field status integer? Status of the refusal.
+
+--- The policy forward_auth and its options, see docs/policies.md.
+---@class moonlatch.policy.forward_auth
+---@field [1] "forward_auth"
+---@field copy string[]? Headers of the service's answer that the upstream gets; the client's own are removed.
+---@field redirects boolean? Let the service redirect the client (302, 303, 307).
+---@field send string[]? Request headers that the service gets.
+---@field timeout seconds? How long to wait.
+---@field tls table? What is demanded of an https server, see gw.client_tls.
+---@field url string Where to ask.
+
+--- The policy ip_restrict and its options, see docs/policies.md.
+---@class moonlatch.policy.ip_restrict
+---@field [1] "ip_restrict"
+---@field allow string[]? Networks that may in; everybody when it is empty.
+---@field deny string[]? Networks that may not.
+---@field of ("client"|"peer")? Whose address is judged.
+
+--- The policy jwt and its options, see docs/policies.md.
+---@class moonlatch.policy.jwt
+---@field [1] "jwt"
+---@field algorithms string[] The algorithms that are accepted, such as HS256, RS256, ES256 or EdDSA; there is no default.
+---@field audience (string|any[])? The claim aud must have this, or one of these.
+---@field deny function? function(req, status, code, message) that makes another answer than the usual one.
+---@field headers table? Headers for the upstream by name: the claim whose value they have, or a list, of which the first that the token has counts.
+---@field issuer (string|any[])? The claim iss must be this, or one of these.
+---@field jwks (string|table)? A JSON Web Key Set.
+---@field jwks_refresh seconds? How often the key set is fetched.
+---@field jwks_tls table? What is demanded of the server of jwks_url, see gw.client_tls; it is verified in any case.
+---@field jwks_url string? Where to fetch the key set: in the background, and again when a token names an unknown key.
+---@field keys any? What gw.jwt.keys returned, or a list of sources for it: for several keys, each with its algs.
+---@field leeway seconds? How far the clocks of issuer and gateway may differ.
+---@field optional boolean? Lets requests without a token pass, without req.user; a bad token is still refused.
+---@field public_key string? A public key or certificate as PEM text, see gw.file.
+---@field realm string? The realm in WWW-Authenticate.
+---@field reject_types string[]? Tokens with one of these as typ, type, token_type or token_use are refused.
+---@field required string[]? Claims that a token must have.
+---@field roles string[]? Roles of which a token must have one.
+---@field roles_claim string? The claim with the roles: words, or a list.
+---@field scope_claim string? The claim with the scopes: words, or a list.
+---@field scopes string[]? Scopes that a token must have, all of them.
+---@field secret string? The secret of HS256, HS384 and HS512.
+---@field sources string[]? Where the token is looked for, in this order: "bearer", "cookie:NAME", "query:NAME".
+
+--- The policy maintenance and its options, see docs/policies.md.
+---@class moonlatch.policy.maintenance
+---@field [1] "maintenance"
+---@field allow string[]? Networks whose clients are served as ever.
+---@field enabled boolean? Whether the service is closed.
+---@field except string[]? Paths that are served as ever, each exactly as written.
+---@field html string? A whole HTML page for browsers.
+---@field message string? `message` of the JSON answer.
+---@field retry_after integer? Retry-After: when to come back.
+
+--- The policy mirror and its options, see docs/policies.md.
+---@class moonlatch.policy.mirror
+---@field [1] "mirror"
+---@field credentials boolean? Copy Authorization and Cookie.
+---@field max_body bytes? Requests with a larger body are not copied.
+---@field max_concurrent integer? Copies under way, per worker.
+---@field methods string[]? Methods that are copied; others would be done twice when both servers share their data.
+---@field share number? Share of the requests that are copied.
+---@field timeout seconds? When a copy is given up.
+---@field tls table? What is demanded of an https server, see gw.client_tls.
+---@field to string Origin of the other server, `http://host:port`, maybe with a prefix of the path.
+
+--- The policy rate_limit and its options, see docs/policies.md.
+---@class moonlatch.policy.rate_limit
+---@field [1] "rate_limit"
+---@field algorithm ("fixed"|"gcra"|"sliding"|"concurrency")? A window that begins with a client's first request; a bucket of `burst` that fills evenly; this window's and, fading, the last one's; or `limit` at a time.
+---@field body (table|string|function)? Body of a refusal: a table (JSON), a text or a function(req, info) that gives one of them; otherwise `{ error, message, retryAfter }`. info: limit remaining reset retry_after degraded.
+---@field burst integer? gcra: requests at once; `limit` when not given.
+---@field cost (integer|function)? What a request counts, or a function(req) that says so (a whole number, 0 and more).
+---@field fallback table? `{ share = 0.5 }`: this gateway's part of the limit while Redis fails; 1 when not given.
+---@field headers ("draft6"|"draft8"|"legacy"|"none")? Which headers tell what is left.
+---@field ipv6_prefix integer? IPv6 addresses count as the network of so many bits: a client has all addresses of one.
+---@field key (string|function)? Who is counted: "ip", "user" (without one: the address), "route", "header:NAME" (without it: the address) or a function(req); when that gives nil, the request is not counted.
+---@field limit integer? Requests per window, or at a time.
+---@field name string? Name of the counters, also in draft8.
+---@field nodelay boolean? gcra: `false` lets requests of a burst wait until they flow evenly.
+---@field on_limited function? function(req, info), called for each refusal.
+---@field redis any? What gw.redis returned: count there.
+---@field skip string[]? Paths or route patterns that are not counted, exactly as written: "/health", "GET /metrics".
+---@field skip_if function? function(req): true when this request is not counted.
+---@field status integer? Status of a refusal.
+---@field window seconds? Length of a window; sliding: whole seconds; concurrency in Redis: the longest a request counts.
+
+--- The policy redirect and its options, see docs/policies.md.
+---@class moonlatch.policy.redirect
+---@field [1] "redirect"
+---@field except string[]? Paths that are left alone, each exactly as written.
+---@field host string? The canonical host, in lower case and without a port.
+---@field https boolean? Redirect what did not come by https.
+---@field https_port integer? Port of the https address.
+---@field status integer? Status of the answer.
+---@field trailing_slash ("add"|"remove")? `add` one to each path whose last part has no dot, or `remove` it from each but `/`.
+
+--- The policy request_id and its options, see docs/policies.md.
+---@class moonlatch.policy.request_id
+---@field [1] "request_id"
+---@field accept_from string[]? Networks of the proxies whose ids are used.
+---@field format ("hex"|"uuid7")? How new ids look.
+---@field header string? The header's name.
+
+--- The policy retry and its options, see docs/policies.md.
+---@class moonlatch.policy.retry
+---@field [1] "retry"
+---@field attempts integer? Attempts in all.
+---@field backoff seconds? Longest pause before attempt 2.
+---@field budget number? Retries per request.
+---@field errors boolean? Try again when no answer of the upstream came.
+---@field max_backoff seconds? Longest pause at all.
+---@field max_body bytes? Largest request body that is kept to be sent again.
+---@field methods string[]? Methods that may be repeated.
+---@field reserve integer? Retries that are possible at once.
+---@field statuses integer[]? Statuses of the upstream after which to try again.
+
+--- The policy security_headers and its options, see docs/policies.md.
+---@class moonlatch.policy.security_headers
+---@field [1] "security_headers"
+---@field content_type_options (string|boolean)? X-Content-Type-Options
+---@field cross_origin_embedder_policy (string|boolean)? Cross-Origin-Embedder-Policy; off, as in helmet 8.
+---@field cross_origin_opener_policy (string|boolean)? Cross-Origin-Opener-Policy
+---@field cross_origin_resource_policy (string|boolean)? Cross-Origin-Resource-Policy
+---@field csp (table|boolean)? Content-Security-Policy: directives; `true` for helmet's alone, `false` for none.
+---@field csp_defaults boolean? Complete `csp` by helmet's directives.
+---@field csp_report_only boolean? Browsers report what they would block, no more.
+---@field dns_prefetch_control (string|boolean)? X-DNS-Prefetch-Control
+---@field download_options (string|boolean)? X-Download-Options
+---@field frame_options (string|boolean)? X-Frame-Options
+---@field hsts (string|boolean)? Strict-Transport-Security: on every answer, on those over TLS only, or never.
+---@field hsts_max_age seconds? How long browsers use TLS only.
+---@field hsts_preload boolean? Consent to be in the lists that browsers ship.
+---@field hsts_subdomains boolean? Also for all sub-domains.
+---@field origin_agent_cluster (string|boolean)? Origin-Agent-Cluster
+---@field permissions_policy string? Permissions-Policy, such as `camera=(), geolocation=(self)`.
+---@field permitted_cross_domain_policies (string|boolean)? X-Permitted-Cross-Domain-Policies
+---@field referrer_policy (string|boolean)? Referrer-Policy: one policy, or several separated by commas.
+---@field remove string[]? Response headers that tell what is behind the gateway.
+---@field xss_protection (string|boolean)? X-XSS-Protection; the filter it controlled did harm, `0` turns it off.
+
+--- The policy session and its options, see docs/policies.md.
+---@class moonlatch.policy.session
+---@field [1] "session"
+---@field absolute seconds? A session ends so long after it began, or after `regenerate`.
+---@field cookie string? Name of the cookie.
+---@field domain string? `Domain` of the cookie.
+---@field hide boolean? Removes the cookie from what the upstream gets.
+---@field http_only boolean? `HttpOnly`: scripts of a page can not read the cookie.
+---@field idle seconds? A session that is not used for so long ends.
+---@field max_size bytes? Largest data, as JSON.
+---@field on_failure ("refuse"|"anonymous")? When the store fails: `"refuse"` answers 503, `"anonymous"` goes on without a session.
+---@field path string? `Path` of the cookie.
+---@field prefix string? What keys of the store begin with.
+---@field rolling boolean? Sets the cookie with each answer, living for `idle`; otherwise once, living for `absolute`.
+---@field same_site ("Lax"|"Strict"|"None")? `SameSite` of the cookie.
+---@field secrets string|string[] Secrets of at least 32 bytes: the first one signs, all are accepted.
+---@field secure boolean? `Secure`: the cookie is sent over TLS only.
+---@field store any? `"shared"` (memory of this machine) or what `gw.redis` returned.
+
+--- The policy slow_down and its options, see docs/policies.md.
+---@class moonlatch.policy.slow_down
+---@field [1] "slow_down"
+---@field delay_after integer? Requests per window that do not wait.
+---@field delay_fixed seconds? How long each further request waits; instead of `delay_step`.
+---@field delay_step seconds? How much longer each further request waits than the one before it.
+---@field ipv6_prefix integer? IPv6 addresses count as the network of so many bits: a client has all addresses of one.
+---@field key (string|function)? Who is counted: "ip", "user" (without one: the address), "route", "header:NAME" (without it: the address) or a function(req); when that gives nil, the request is not counted.
+---@field max_delay seconds? No request waits longer.
+---@field max_waiting integer? Requests that may wait at a time in a worker.
+---@field name string? Name of the counters.
+---@field redis any? What gw.redis returned: count there.
+---@field skip string[]? Paths or route patterns that are not counted, exactly as written: "/health", "GET /metrics".
+---@field skip_if function? function(req): true when this request is not counted.
+---@field window seconds? Length of a window.
+
+--- The policy timeout and its options, see docs/policies.md.
+---@class moonlatch.policy.timeout
+---@field [1] "timeout"
+---@field seconds seconds Until the answer's head is there.
+
+--- The policy trace_context and its options, see docs/policies.md.
+---@class moonlatch.policy.trace_context
+---@field [1] "trace_context"
+---@field accept_from string[]? Networks of peers whose traces are continued; without it, everybody's.
+---@field response_header string? Name of a response header that tells the client the trace.
+---@field sample number? Share of the traces begun here that say `sampled`; those of others keep what they say.
+
+--- The policy transform and its options, see docs/policies.md.
+---@class moonlatch.policy.transform
+---@field [1] "transform"
+---@field max_body bytes? Largest body whose JSON is changed.
+---@field request table? Changes of `headers query path json`.
+---@field response table? Changes of `headers json`.
+
+--- A policy that is shipped, with options.
+---@alias moonlatch.Policy moonlatch.policy.api_key|moonlatch.policy.basic_auth|moonlatch.policy.body_limit|moonlatch.policy.cache|moonlatch.policy.circuit_breaker|moonlatch.policy.compress|moonlatch.policy.cors|moonlatch.policy.fault|moonlatch.policy.forward_auth|moonlatch.policy.ip_restrict|moonlatch.policy.jwt|moonlatch.policy.maintenance|moonlatch.policy.mirror|moonlatch.policy.rate_limit|moonlatch.policy.redirect|moonlatch.policy.request_id|moonlatch.policy.retry|moonlatch.policy.security_headers|moonlatch.policy.session|moonlatch.policy.slow_down|moonlatch.policy.timeout|moonlatch.policy.trace_context|moonlatch.policy.transform
+
+
 --- What a script may ask of the gateway.
 ---@class moonlatch
 ---@field env moonlatch.Env The environment.
@@ -1418,7 +1704,7 @@ local moonlatch_Rule = {}
 ---@alias moonlatch.Responder fun(req: moonlatch.Request): moonlatch.Response?
 
 --- A middleware in a list: its name, `{ name, option = value }`, or a function.
----@alias moonlatch.Step string|table|moonlatch.Handler
+---@alias moonlatch.Step string|moonlatch.Policy|table|moonlatch.Handler
 
 --- A duration.
 ---@alias seconds number
