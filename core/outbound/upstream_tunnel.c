@@ -202,7 +202,7 @@ static enum ml_err read_dropped(struct ml_upstream *u, bool *more)
     enum ml_err err = ml_stream_read(u->link->stream, in, ML_BUF_BLOCK, more);
 
     ml_buf_release(in);
-    return err == ML_OK ? ML_AGAIN : ML_OK;
+    return err == ML_OK || err == ML_AGAIN ? ML_AGAIN : ML_OK;
 }
 
 enum ml_err ml_upstream_tunnel_read(struct ml_upstream *u)
