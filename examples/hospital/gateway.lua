@@ -13,6 +13,9 @@
 --   TRUSTED_PROXIES, TRUST_PROXY see lib/proxies.lua
 --   METRICS_ENABLED true, METRICS_ALLOW   see routes/metrics.lua
 --   LOG_LEVEL info, LOG_FILE -   access log; "-" is standard output
+--
+-- With LB_HTTPS_PORT it is its own edge: TLS, HTTP/2, the page and the limits of edge/ in the same process,
+-- see edge/gateway.lua for their variables.  The port above stays open, for those inside.
 local gw = require "moonlatch"
 local headers = require "lib.headers"
 local limits = require "lib.limits"
@@ -30,6 +33,9 @@ gw.listen {
   keep_slashes = true,
 }
 
+local is_edge = gw.env("LB_HTTPS_PORT", "") ~= ""
+if is_edge then require("lib.edge.listeners").open(trusted) end
+
 local function upstream(service)
   gw.upstream(service.name, {
     service.url, first_byte_timeout = gw.env.number("PROXY_TIMEOUT_MS", 30000) / 1000,
@@ -40,6 +46,7 @@ for _, service in ipairs(services.all) do upstream(service) end
 upstream(services.graphql)
 
 gw.use { { "request_id", accept_from = trusted }, "own_answers" }
+if is_edge then gw.use { { "compress", min_length = 1024 } } end
 gw.use(headers.chain)
 gw.use(limits.chain)
 gw.use { "unknown_route", "identity_headers" }

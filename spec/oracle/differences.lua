@@ -54,6 +54,25 @@ M.rows = {
     why = "who prefers OpenMetrics gets it" },
   { cases = "metrics/post", field = any, why = "405 with Allow (RFC 9110 15.5.6): the path is there" },
 
+  -- the balancer
+  { cases = "lb/.*", field = "headers%.server", why = "20: what runs here is nobody's business" },
+  { cases = "lb/.*", field = "headers%.content%-security%-policy.*", why = "14: one value, on everything" },
+  { cases = "lb/.*", field = "headers%.strict%-transport%-security.*", why = "14: one value, on everything" },
+  { cases = "lb/.*", field = "headers%.x%-.*", why = "14: one value of each, on everything" },
+  { cases = "lb/.*", field = "headers%.cross%-origin%-.*", why = "14: also on the page" },
+  { cases = "lb/.*", field = "headers%.origin%-agent%-cluster.*", why = "14: also on the page" },
+  { cases = "lb/.*", field = "headers%.referrer%-policy.*", why = "14: also on the page" },
+  { cases = "lb/.*", field = "headers%.ratelimit%-.*", why = "40: they tell of the limit that is nearer, here the edge's" },
+  { cases = "lb/.*", field = "headers%.vary%..*", why = "46: merged" },
+  { cases = "lb/api%-.*", field = "body%.echo%.headers.*", why = "21: what strangers say is replaced" },
+  { cases = "lb/.*", field = "headers%.content%-type.*", why = "text has a charset, JavaScript its type of RFC 9239, refusals are JSON" },
+  { cases = "lb/.*", field = "headers%.cache%-control.*", why = "11: one value; the page itself is asked for anew" },
+  { cases = "lb/static%-.*", field = "headers%.expires", why = "Cache-Control says it (RFC 9111 5.3)" },
+  { cases = "lb/static%-post", field = "headers%.allow", why = "RFC 9110 15.5.6: a 405 says what is allowed" },
+  { cases = "lb/graphql%-prefix", field = any, why = "44: exact paths; everything else is the page" },
+  { cases = "lb/health%-host", field = any, why = "44: exact paths; everything else is the page" },
+  { cases = "lb/redirect%-.*", field = any, why = "45: 308, to the host that was asked and the port that listens" },
+
   -- connections
   { cases = "websocket/service%-path", field = "handshake%.status",
     why = "an upgrade that no route takes is an ordinary request (RFC 9110 7.8)" },

@@ -6,6 +6,9 @@ local gw = require "moonlatch"
 local services = require "lib.services"
 local tokens = require "lib.tokens"
 
+-- As its own edge the gateway has also the edge's limits.
+local limits = gw.env("LB_HTTPS_PORT", "") ~= "" and require "lib.edge.limits" or {}
+
 local function forward(service, token, websocket)
   local errors = { "service_errors", service = service.name }
   local name = websocket and service.prefix or service.prefix .. "/*" -- what metrics call it
@@ -13,10 +16,17 @@ local function forward(service, token, websocket)
   gw.route("* " .. service.prefix .. "/*rest", { errors, token, to = service.name, name = name })
 end
 
-for _, service in ipairs(services.all) do forward(service, tokens.required) end
-forward(services.graphql, tokens.optional, true) -- subscriptions come through a socket
-
-for _, name in ipairs { "login", "register", "refresh" } do
-  gw.route("POST /api/auth/" .. name, { { "service_errors", service = "auth" }, to = "auth",
-                                        name = "/api/auth/*" })
+local function api()
+  for _, service in ipairs(services.all) do forward(service, tokens.required) end
+  for _, name in ipairs { "login", "register", "refresh" } do
+    gw.route("POST /api/auth/" .. name, { { "service_errors", service = "auth" }, to = "auth",
+                                          name = "/api/auth/*" })
+  end
 end
+
+local function graphql()
+  forward(services.graphql, tokens.optional, true) -- subscriptions come through a socket
+end
+
+gw.group("", { limits.api }, api)
+gw.group("", { limits.graphql }, graphql)

@@ -1,0 +1,2 @@
+--- Everything that is not the API is the page.
+require("lib.page").serve("public")
