@@ -106,12 +106,28 @@ static double up(struct ml_shm_server *s)
     return ml_health_state(s, ml_clock_mono_ms()) == ML_HEALTH_UP && !ml_health_drained(s);
 }
 
-/* "group url" -> two labels. */
+/* Is it in a list, or still at work?  What was taken away is neither up nor down. */
+static bool listed(struct ml_shm_server *s)
+{
+    return atomic_load(&s->unlisted_ms) == 0 || atomic_load(&s->in_flight) > 0;
+}
+
+static double checks_of(struct ml_shm_server *s)
+{
+    return (double)atomic_load(&s->checks);
+}
+
+static double failed_checks_of(struct ml_shm_server *s)
+{
+    return (double)atomic_load(&s->checks_failed);
+}
+
+/* "group url" -> two labels; a URL has no space. */
 static void server(struct page *p, const char *name, struct ml_shm_server *s,
                    double (*value)(struct ml_shm_server *))
 {
     struct ml_str text = {s->name, strnlen(s->name, sizeof s->name)};
-    const char *space = text.len > 0 ? memchr(text.p, ' ', text.len) : NULL;
+    const char *space = text.len > 0 ? memrchr(text.p, ' ', text.len) : NULL;
     size_t group = space != NULL ? (size_t)(space - text.p) : text.len;
     size_t at = space != NULL ? group + 1 : text.len;
 
@@ -129,7 +145,8 @@ static void servers(struct page *p, enum ml_metric_kind kind, const char *name, 
 
     family(p, kind, name, help);
     for (unsigned i = 0; (s = ml_shm_server_at(p->shm, i)) != NULL; i++)
-        server(p, name, s, value);
+        if (kind == ML_COUNTER || listed(s))
+            server(p, name, s, value);
 }
 
 static void upstreams(struct page *p)
@@ -138,6 +155,10 @@ static void upstreams(struct page *p)
             requests_of);
     servers(p, ML_COUNTER, "moonlatch_upstream_errors_total", "Requests that a server failed",
             errors_of);
+    servers(p, ML_COUNTER, "moonlatch_upstream_checks_total", "Health checks of a server",
+            checks_of);
+    servers(p, ML_COUNTER, "moonlatch_upstream_checks_failed_total",
+            "Health checks that a server failed", failed_checks_of);
     servers(p, ML_GAUGE, "moonlatch_upstream_in_flight", "Requests that a server works on",
             in_flight_of);
     servers(p, ML_GAUGE, "moonlatch_upstream_up", "Whether a server gets requests", up);

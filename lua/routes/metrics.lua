@@ -14,11 +14,16 @@ M.config = {
                                                "192.168.0.0/16", "fc00::/7" } },
 }
 
+-- Who comes through a proxy that is not trusted has the proxy's address.
+local function through_stranger(req)
+  return req.ip == req.peer_ip and (req:header("x-forwarded-for") or req:header("forwarded")) ~= nil
+end
+
 --- Adds the route.
 function M.mount(conf)
   local allowed = gw.networks(conf.allow) -- a malformed network is an error now and not later
   gw.route("GET " .. conf.path, { respond = function(req)
-    if not allowed:has(req.ip) then
+    if not allowed:has(req.ip) or through_stranger(req) then
       return gw.error(404, "not_found", "No route for " .. req.method .. " " .. req.path)
     end
     local text, media_type = gw.metrics.text(req:header("accept"))

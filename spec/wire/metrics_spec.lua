@@ -212,6 +212,13 @@ describe("metrics", function()
     assert.equal(404, (g:get("/m")))
   end)
 
+  it("are not shown through a proxy that nobody trusts, whose address would be allowed", function()
+    local g = start(echo)
+    assert.equal(404, (g:get("/metrics", "X-Forwarded-For: 192.0.2.1\r\n")))
+    assert.equal(404, (g:get("/metrics", "Forwarded: for=192.0.2.1\r\n")))
+    assert.equal(200, (g:get("/metrics")))
+  end)
+
   it("are OpenMetrics for who asks for it", function()
     local g = start(echo)
     local text, answer = page(g, "application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
