@@ -6,7 +6,9 @@
 #include "inbound/account.h"
 #include "process/page.h"
 #include "process/vitals.h"
+#include "transport/tls.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 struct ml_counts {
@@ -16,12 +18,20 @@ struct ml_counts {
     struct ml_metrics *metrics; /* owned, like the next two */
     struct ml_request_metrics *requests;
     struct ml_vitals *vitals;
+    struct ml_metric *expiry;
     double due_s;          /* of the next tick; 0: there was none */
     struct ml_timer timer; /* of the supervisor's; a worker has ticks */
     bool alone;
 };
 
 static const double ALONE_S = 5;
+
+static const struct ml_metric_def expiry_def = {
+    .kind = ML_GAUGE,
+    .merge = ML_MERGE_MIN,
+    .name = "moonlatch_tls_certificate_expiry_timestamp_seconds",
+    .help = "When the first of a listener's certificates expires, since unix epoch in seconds",
+    .labels = {"listener"}};
 
 struct ml_counts *ml_counts_open(struct ml_shm *shm, unsigned worker, struct ml_inbound *inbound,
                                  struct ml_outbound *outbound, struct ml_script_host *host)
@@ -36,6 +46,7 @@ struct ml_counts *ml_counts_open(struct ml_shm *shm, unsigned worker, struct ml_
     c->metrics = ml_metrics_open(ml_shm_metrics(shm), worker);
     c->requests = ml_request_metrics_new(c->metrics);
     c->vitals = ml_vitals_new(c->metrics, (int)worker);
+    c->expiry = ml_metric_register(c->metrics, &expiry_def, NULL);
     inbound->metrics = c->requests;
     ml_outbound_count(outbound, c->metrics);
     host->metrics = c->metrics;
@@ -91,6 +102,23 @@ static void look(struct ml_counts *c)
     ml_vitals_dropped(c->vitals, access != NULL ? ml_log_dropped(access) : 0,
                       ml_log_event_dropped());
     ml_outbound_gauge(c->outbound);
+}
+
+void ml_counts_site(struct ml_counts *c, const struct ml_site *site)
+{
+    if (c->expiry == NULL)
+        return;
+    ml_metric_unset(c->expiry); /* of the site before */
+    for (unsigned i = 0; i < site->listener_count; i++) {
+        const struct ml_listener_conf *l = &site->listeners[i];
+        char name[300];
+
+        if (l->tls == NULL || ml_tls_expires(l->tls) <= 0)
+            continue;
+        snprintf(name, sizeof name, "%.*s:%d", (int)l->host.len, l->host.p, l->port);
+        ml_gauge_set(ml_metric_slot_of(c->expiry, name, NULL, NULL, NULL),
+                     (double)ml_tls_expires(l->tls));
+    }
 }
 
 void ml_counts_tick(struct ml_counts *c, const struct ml_generation *current, double period_s)

@@ -16,6 +16,8 @@ struct ml_counts *ml_counts_open(struct ml_shm *shm, unsigned worker, struct ml_
  * descriptors, looked at every few seconds. */
 struct ml_counts *ml_counts_open_alone(struct ml_loop *loop, struct ml_shm *shm, unsigned number);
 void ml_counts_close(struct ml_counts **c); /* may be NULL */
+/* The site that serves from now on. */
+void ml_counts_site(struct ml_counts *c, const struct ml_site *site);
 /* Every period_s: how late this is, and what else is looked at from time to time. */
 void ml_counts_tick(struct ml_counts *c, const struct ml_generation *current, double period_s);
 void ml_counts_page(struct ml_counts *c, enum ml_exposition format, struct ml_buf *out);

@@ -136,6 +136,7 @@ static void switch_over(struct worker *w)
     set_service(w, site->settings.service);
     ml_generation_switch(&w->current, next);
     ml_ports_apply(w->ports, site);
+    ml_counts_site(w->counts, site);
     atomic_store(&w->stats->generation, ml_generation_number(next));
 }
 

@@ -2,6 +2,7 @@
 -- of it.
 local cjson = require "cjson"
 local gateway = require "spec.support.gateway"
+local pki = require "spec.support.pki"
 local posix = { signal = require "posix.signal", wait = require "posix.sys.wait" }
 local upstream = require "spec.support.upstream"
 
@@ -83,6 +84,11 @@ describe("metrics of requests", function()
     counted(g, requests("OPTIONS", "unmatched", 404), 1)
   end)
 
+  it("count requests of HTTP/2 in the same way", function()
+    os.execute(("curl -s -o /dev/null --http2-prior-knowledge http://127.0.0.1:%d/files/h2 -X PUT"):format(g.port))
+    counted(g, requests("PUT", "/files/*", 404), 1)
+  end)
+
   it("count a client that left as 499", function()
     local s = g:connect()
     s:send("GET /files/x?wait HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -135,7 +141,7 @@ describe("metrics", function()
     local g = start(echo)
     g:save("gateway.lua", "nonsense")
     assert.not_equal(0, reload(g))
-    assert.truthy(value(g, "moonlatch_reload_failures_total") >= 1)
+    gateway.eventually(function() return value(g, "moonlatch_reload_failures_total") >= 1 end, "a failure")
     assert.equal(0, value(g, "moonlatch_last_reload_successful"))
     assert.equal(1, value(g, "moonlatch_generation"))
   end)
@@ -201,6 +207,16 @@ describe("metrics", function()
     client:close()
     s:close()
     up:close()
+  end)
+
+  it("tell when certificates expire", function()
+    local dir = gateway.folder()
+    local pair = pki.certificate(dir, "one", pki.authority(dir, "ca"), { "one.test" }, { days = 30 })
+    local g = gateway.start { ["gateway.lua"] = head .. ('gw.listen { host = "127.0.0.1", port = PORT2, '
+      .. 'tls = { cert = %q, key = %q } }\n'):format(pair.cert, pair.key) }
+    local at = value(g, ('moonlatch_tls_certificate_expiry_timestamp_seconds{listener="127.0.0.1:%d"}')
+                        :format(g.ports.PORT2))
+    assert.truthy(math.abs(at - os.time() - 30 * 86400) < 3600, tostring(at))
   end)
 
   it("are shown to allowed addresses only", function()
