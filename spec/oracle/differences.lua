@@ -65,7 +65,8 @@ M.rows = {
   { cases = "lb/.*", field = "headers%.ratelimit%-.*", why = "40: they tell of the limit that is nearer, here the edge's" },
   { cases = "lb/.*", field = "headers%.vary%..*", why = "46: merged" },
   { cases = "lb/api%-.*", field = "body%.echo%.headers.*", why = "21: what strangers say is replaced" },
-  { cases = "lb/.*", field = "headers%.content%-type.*", why = "text has a charset, JavaScript its type of RFC 9239, refusals are JSON" },
+  { cases = "lb/.*", field = "headers%.content%-type.*",
+    why = "text has a charset, JavaScript its type of RFC 9239, refusals are JSON" },
   { cases = "lb/.*", field = "headers%.cache%-control.*", why = "11: one value; the page itself is asked for anew" },
   { cases = "lb/static%-.*", field = "headers%.expires", why = "Cache-Control says it (RFC 9111 5.3)" },
   { cases = "lb/static%-post", field = "headers%.allow", why = "RFC 9110 15.5.6: a 405 says what is allowed" },
@@ -86,7 +87,7 @@ M.rows = {
 }
 
 --- Groups that are compared: those of the policies.
-M.groups = { "auth", "cors", "health", "http", "metrics", "proxying", "rate-limit", "security-headers", "slow-down",
+M.groups = { "auth", "cors", "health", "http", "lb", "metrics", "proxying", "rate-limit", "security-headers", "slow-down",
              "websocket" }
 
 return M
