@@ -98,8 +98,8 @@ int ml_cli_init(const struct ml_cli_args *args)
     }
     code = write_site(args->dir, force);
     if (code == ML_CLI_DONE)
-        printf(
-            "A site is in %s.  Next:\n  moonlatch run %s\n  curl -i http://127.0.0.1:8080/hello\n",
-            args->dir, args->dir);
+        printf("A site is in %s.  Next:\n  moonlatch test %s\n  moonlatch run %s\n"
+               "  curl -i http://127.0.0.1:8080/hello\n",
+               args->dir, args->dir, args->dir);
     return code;
 }

@@ -196,7 +196,7 @@ end
 --- For plain busted: $MOONLATCH_COVERAGE, once per process, reported at its end.
 function M.of_environment()
   local wanted = os.getenv("MOONLATCH_COVERAGE")
-  if not wanted or wanted == "" or package.loaded["moonlatch.notices"] then return end
+  if not wanted or wanted == "" or package.preload["moonlatch.notices"] then return end -- test_main reads it
   local self, wrong = M.start(wanted)
   if wrong then error("MOONLATCH_COVERAGE: " .. wrong, 0) end
   local ok, busted = pcall(require, "busted")

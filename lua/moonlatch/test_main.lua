@@ -126,7 +126,8 @@ return function(words)
   if not found then return code end
   if found.print then return (found.print == "--kit" and print_kit or print_notices)() end
   if found.file then found.file = absolute(found.file) end
-  local coverage, wrong = require("moonlatch.test_coverage").start(found.coverage)
+  local wanted = found.coverage or os.getenv "MOONLATCH_COVERAGE"
+  local coverage, wrong = require("moonlatch.test_coverage").start(wanted ~= "" and wanted or nil)
   if wrong then
     refuse("--coverage: " .. wrong)
     return USAGE

@@ -175,6 +175,11 @@ all                      18     14    77.8
     assert.equal(0, code)
   end)
 
+  it("is counted by $MOONLATCH_COVERAGE too", function()
+    local out = run(site(), "MOONLATCH_COVERAGE=text " .. binary .. " test .")
+    assert.equal(expected, out:match("\n(\nfile.*)$"))
+  end)
+
   it("leaves stdout to a format that machines read", function()
     local out, err = run(site(), binary .. " test . --coverage -o TAP")
     assert.equal("ok 1 - one passes #quick\nok 2 - one guards\n1..2\n", out)
