@@ -15,6 +15,7 @@ struct ml_cidr { /* a network in trusted_proxies: IPv4 is stored as ::ffff:0:0/9
 bool ml_cidr_parse(struct ml_str text, struct ml_cidr *out);
 
 struct ml_listener_conf { /* all times in seconds */
+    struct ml_str name;   /* for scripts; "host:port" unless the site says another */
     struct ml_str host;   /* address to bind, "0.0.0.0" by default */
     int port;
     struct ml_http1_limits limits; /* 16 KiB line, 32 KiB head, 100 fields */

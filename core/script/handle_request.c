@@ -4,11 +4,13 @@
  * and kept in the handle's environment. */
 #include "script/handle.h"
 
+#include "inbound/listener.h"
+
 /* X(member) in the order of their ids */
 #define MEMBERS(X)                                                                                 \
     X(method)                                                                                      \
     X(path) X(raw_path) X(query) X(args) X(params) X(host) X(scheme) X(version) X(ip) X(peer_ip)   \
-        X(id) X(route) X(headers) X(cookies) X(tls) X(user) X(ctx)
+        X(id) X(route) X(headers) X(cookies) X(tls) X(listener) X(user) X(ctx)
 
 enum member {
 #define X(name) MEMBER_##name,
@@ -113,6 +115,11 @@ static int push_route(lua_State *L, struct ml_task *task)
     return m != NULL ? push(L, m->pattern) : 0;
 }
 
+static int push_listener(lua_State *L, const struct ml_listener_conf *conf)
+{
+    return conf != NULL && conf->name.len > 0 ? push(L, conf->name) : 0;
+}
+
 static int get_text(lua_State *L, enum member id, struct ml_handle *h, struct ml_exchange *ex)
 {
     const struct ml_request *req = &ex->req;
@@ -137,6 +144,8 @@ static int get_text(lua_State *L, enum member id, struct ml_handle *h, struct ml
         return push(L, req->ip);
     case MEMBER_peer_ip:
         return push(L, req->peer_ip);
+    case MEMBER_listener:
+        return push_listener(L, ex->server_conf);
     case MEMBER_id:
         return push(L, req->id);
     case MEMBER_route:

@@ -100,6 +100,7 @@ static int add_listener(lua_State *L)
     ml_listener_defaults(c);
     c->host = text_field(L, site->arena, "host", ML_STR("0.0.0.0"));
     c->port = (int)number_field(L, "port", 0);
+    c->name = text_field(L, site->arena, "name", ML_STR_NONE);
     if (!address_ok(c->host))
         return refuse(L, "host must be an IPv4 or IPv6 address");
     for (unsigned i = 0; i < site->listener_count; i++)

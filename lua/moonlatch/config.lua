@@ -45,6 +45,8 @@ M.listen = {
   keep_slashes = flag,
   trailers = flag, http2 = flag,
   proxy_protocol = { "table", optional = true },
+  name = { "string", optional = true, min = 1, max = 100 },
+  use = { "list", default = {} },
   tls = { "table", "string", optional = true },
   redirect = { "table", "string", optional = true },
 }
@@ -117,6 +119,7 @@ local function upstream_elsewhere(conf)
 end
 
 --- gw.listen { port = 8080, limits = { body = ... }, timeouts = { idle = ... } }
+-- @return its name, its middlewares, the line
 function M.add_listener(given)
   local line = where.line()
   local conf = checked(M.listen, given, "gw.listen", line)
@@ -143,7 +146,9 @@ function M.add_listener(given)
     if wrong then where.fail("gw.listen: tls: " .. wrong, line) end
   end
   listen_elsewhere(conf, line)
+  conf.name = conf.name or ("%s:%d"):format(conf.host or "0.0.0.0", conf.port)
   accept(core.listener(conf), "gw.listen", line)
+  return conf.name, conf.use, line
 end
 
 local function read_tls(given, what, line)

@@ -77,7 +77,7 @@ local function declarations(gw, loader, routes, upstreams)
     end
   end
   declare("settings", function(given) config.set(loader, given) end)
-  declare("listen", config.add_listener)
+  declare("listen", function(given) routes:listen(config.add_listener(given)) end)
   declare("upstream", function(name, given)
     if type(name) == "string" and upstreams.by_name[name] then
       where.fail(('gw.upstream("%s"): there is one with this name already, at %s'):format(name,

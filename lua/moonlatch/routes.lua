@@ -20,6 +20,7 @@ Routes.options = {
   header = { "table", optional = true },
   query = { "table", optional = true },
   timeout = { "seconds", optional = true, min = 0.001, unit = "seconds" },
+  listener = { "string", optional = true },
   websocket = { "boolean", default = false },
   websocket_idle_timeout = { "seconds", optional = true, min = 0.001, unit = "seconds" },
   name = { "string", optional = true, min = 1, max = 100 },
@@ -28,8 +29,8 @@ Routes.group_options = { host = Routes.options.host }
 
 function Routes.new(loader)
   local root = { prefix = "", middlewares = {} }
-  return setmetatable({ loader = loader, root = root, scope = root, scopes = {}, list = {}, needed = {} },
-                      Routes)
+  return setmetatable({ loader = loader, root = root, scope = root, scopes = {}, list = {}, needed = {},
+                        listeners = {} }, Routes)
 end
 
 -- The list part of a table, and the rest.
@@ -59,6 +60,16 @@ function Routes:use(list)
                :format(tostring(stray), tostring(stray)), line)
   end
   append(self.scope.middlewares, entries, line)
+end
+
+--- What gw.listen says: a name, and the middlewares of that listener alone.
+function Routes:listen(name, list, line)
+  if self.listeners[name] then
+    where.fail(('gw.listen: there is a listener "%s" already'):format(name), line)
+  end
+  local middlewares = {}
+  append(middlewares, list, line)
+  self.listeners[name] = { middlewares = middlewares }
 end
 
 --- gw.group("/prefix", { middlewares..., host = "..." }, function() routes end)
@@ -225,21 +236,67 @@ local function always(steps)
   return fields
 end
 
+-- Routes that are bound to one listener do not exist on the others.
+local function elsewhere(req)
+  return core.adopt(core.error(404, "not_found", "No route for " .. req.method .. " " .. req.path))
+end
+
+-- One function out of several: the one of the request's listener, or the usual one.
+local function by_listener(usual, special)
+  if not usual or not next(special) then return usual end
+  return function(req) return (special[req.listener] or usual)(req) end
+end
+
+-- Links steps and fn; around them the middlewares of the listeners that have some.
+-- @param only the name of the listener that fn is for; nil: all
+-- @return the chain, and the one that takes the time or nil
+function Routes:link_one(steps, fn, label, only)
+  local other = only and elsewhere or fn
+  local linked, timed = {}, {}
+  for name, listener in pairs(self.listeners) do
+    local inner = (only == nil or only == name) and fn or elsewhere
+    if inner ~= other or #listener.steps > 0 then
+      local all = { unpack(listener.steps) }
+      for _, step in ipairs(steps) do all[#all + 1] = step end
+      linked[name] = chain.link(all, inner, label)
+      timed[name] = chain.timed(all, inner) or linked[name]
+    end
+  end
+  return by_listener(chain.link(steps, other, label), linked), by_listener(chain.timed(steps, other), timed)
+end
+
+function Routes:link_listeners(seen)
+  for _, listener in pairs(self.listeners) do
+    listener.steps = {}
+    self:resolve(listener.middlewares, listener.steps)
+    pace.check(listener.steps, seen)
+  end
+  for _, route in ipairs(self.list) do
+    local name = route.conf.listener
+    if name and not self.listeners[name] then
+      where.fail(('gw.route: there is no listener "%s"%s'):format(name, options.hint(name, self.listeners)),
+                 route.line)
+    end
+  end
+end
+
 --- Builds the chain of each route and gives it to the core's router.
 -- @param upstreams table name -> { index, hash }
 function Routes:link(upstreams)
   local by_index, seen = {}, {}
+  self:link_listeners(seen)
   for _, route in ipairs(self.list) do
     local steps = { unpack(self:steps_of(route.scope)) }
     self:resolve(route.middlewares, steps)
     pace.check(steps, seen)
     local fn, label = handler_of(route, upstreams)
-    add(route, chain.link(steps, fn, label), chain.timed(steps, fn), by_index)
+    local linked, timed = self:link_one(steps, fn, label, route.conf.listener)
+    add(route, linked, timed, by_index)
   end
   for _, need in ipairs(self.needed) do upstream_named(upstreams, need.upstream, need.line) end
   for _, scope in ipairs(self.scopes) do self:steps_of(scope) end -- also of groups without routes
   local root = self:steps_of(self.root)
-  core.chain(nil, chain.link(root, handler.unmatched, "core:unmatched"), chain.timed(root, handler.unmatched))
+  core.chain(nil, self:link_one(root, handler.unmatched, "core:unmatched"))
   core.always(always(self:steps_of(self.root)))
 end
 

@@ -52,6 +52,7 @@ return {
       { "route: string?", "The pattern of the route that answers." },
       { "headers: moonlatch.Headers", "The header fields, in any case; assigning sets, nil removes." },
       { "tls: moonlatch.TlsInfo?", "What is known about the client's TLS; nil on a plain connection." },
+      { "listener: string", "The name of the listener: `host:port` unless gw.listen names it." },
       { "user: any", "Nil until a middleware assigns it; its `id`, `sub`, `userId` or `user_id` is logged.",
         set = true },
       { "ctx: table", "A table in which middlewares leave things for one another.", set = true },

@@ -785,6 +785,7 @@ function moonlatch_Jwt.sign(claims, keys, options) end
 ---@field route string? The pattern of the route that answers.
 ---@field headers moonlatch.Headers The header fields, in any case; assigning sets, nil removes.
 ---@field tls moonlatch.TlsInfo? What is known about the client's TLS; nil on a plain connection.
+---@field listener string The name of the listener: `host:port` unless gw.listen names it.
 ---@field user any Nil until a middleware assigns it; its `id`, `sub`, `userId` or `user_id` is logged.
 ---@field ctx table A table in which middlewares leave things for one another.
 local moonlatch_Request = {}
@@ -1602,6 +1603,8 @@ local moonlatch_Settings = {}
 ---@field keep_slashes boolean? Does not turn `//` into `/`. Default: `false`.
 ---@field trailers boolean? Passes trailer fields on. Default: `false`.
 ---@field http2 boolean? Speaks HTTP/2 to clients that can. Default: `true`.
+---@field name string? For `req.listener` and routes; `host:port` without one.
+---@field use any[]? Middlewares of this listener alone, around those of gw.use.
 ---@field tls moonlatch.Tls|"self-signed"|nil TLS; `self-signed` for development.
 ---@field redirect moonlatch.TlsRedirect|"https"|nil Sends clients to the listener with TLS.
 ---@field proxy_protocol moonlatch.ProxyProtocol? The client's address comes before its bytes.
@@ -1671,6 +1674,7 @@ local moonlatch_Group = {}
 ---@field query table<string, string|true>? Arguments that must have that value, or be there.
 ---@field timeout seconds? Instead of the upstream's `first_byte_timeout`.
 ---@field websocket boolean? A WebSocket upgrade may pass. Default: `false`.
+---@field listener string? The name of the only listener that has the route.
 ---@field websocket_idle_timeout seconds? Instead of the upstream's.
 ---@field name string? What metrics call it, instead of its pattern.
 local moonlatch_Route = {}
