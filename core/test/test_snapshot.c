@@ -117,6 +117,8 @@ TEST(only_files_of_the_site_count)
         put(others[i], "no");
     make_dir("spec");
     put("spec/a_spec.lua", "no");
+    make_dir("public");
+    put("public/index.html", "no");
     make_dir("node_modules");
     put("node_modules/a.json", "no");
     make_dir(".git");
@@ -134,9 +136,11 @@ TEST(a_site_inside_a_site_is_another_site)
     put("services/gateway.lua", "no");
     put("services/a.lua", "no");
     make_dir("lib");
+    make_dir("lib/public");
+    put("lib/public/a.html", "P");
     make_dir("lib/spec"); /* only the site's own spec/ is left out */
     put("lib/spec/a.lua", "A");
-    CHECK(contents_are("gateway.lua=G lib/spec/a.lua=A"));
+    CHECK(contents_are("gateway.lua=G lib/public/a.html=P lib/spec/a.lua=A"));
     teardown();
 }
 
