@@ -30,7 +30,7 @@ for name in $names; do
     [ "$name" != jwt ] || libraries=$tokens
     [ "$name" != redis ] || libraries=$replies
     # shellcheck disable=SC2086
-    clang $flags "fuzz/fuzz_$name.c" $sources $libraries -o "$out/fuzz_$name"
+    clang $flags "fuzz/fuzz_$name.c" $sources $libraries -lz -lbrotlienc -lbrotlidec -lcrypto -o "$out/fuzz_$name"
     echo "fuzz: $name for $time_s s"
     if "$out/fuzz_$name" -max_total_time="$time_s" -max_len=3000 -timeout=10 -rss_limit_mb=1024 \
         -dict=fuzz/http.dict -artifact_prefix="$out/$name-" -print_final_stats=1 \
