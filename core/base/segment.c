@@ -441,7 +441,7 @@ unsigned ml_segment_keys(struct ml_segment *s, struct ml_str dict, unsigned max,
     return n;
 }
 
-void ml_segment_usage(const struct ml_segment *s, struct ml_shdict_usage *out)
+void ml_segment_usage(const struct ml_segment *s, struct ml_shdict_fill *out)
 {
     uint32_t count = __atomic_load_n(&s->chunk_count, __ATOMIC_RELAXED);
     uint32_t unused = __atomic_load_n(&s->free_count, __ATOMIC_RELAXED);

@@ -42,7 +42,7 @@ struct ml_segment_entry *ml_segment_put(struct ml_segment *s, const struct ml_se
 void ml_segment_remove(struct ml_segment *s, struct ml_segment_entry *entry);
 void ml_segment_clear(struct ml_segment *s, struct ml_str dict);
 /* Adds what the segment uses; needs no lock. */
-void ml_segment_usage(const struct ml_segment *s, struct ml_shdict_usage *out);
+void ml_segment_usage(const struct ml_segment *s, struct ml_shdict_fill *out);
 /* Appends up to max keys of a dict to out, each after its uint16_t length; how many there were. */
 unsigned ml_segment_keys(struct ml_segment *s, struct ml_str dict, unsigned max, double now_s,
                          struct ml_buf *out);

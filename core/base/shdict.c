@@ -289,9 +289,9 @@ void ml_shdict_keys(struct ml_shdict_region *r, struct ml_str dict, unsigned max
     ml_buf_release(&keys);
 }
 
-void ml_shdict_usage(struct ml_shdict_region *r, struct ml_shdict_usage *out)
+void ml_shdict_usage(struct ml_shdict_region *r, struct ml_shdict_fill *out)
 {
-    *out = (struct ml_shdict_usage){.bytes = r->table_len * SEGMENTS};
+    *out = (struct ml_shdict_fill){.bytes = r->table_len * SEGMENTS};
     for (unsigned i = 0; i < SEGMENTS; i++)
         if (r->slots[i].state != RAW)
             ml_segment_usage(table_of(r, &r->slots[i]), out);

@@ -44,12 +44,12 @@ enum ml_err ml_shdict_add(struct ml_shdict_region *r, struct ml_str dict, struct
 enum ml_err ml_shdict_incr(struct ml_shdict_region *r, struct ml_str dict, struct ml_str key,
                            double by, double init, double ttl_s, double now_s, double *result,
                            double *left_s);
-struct ml_shdict_usage {
+struct ml_shdict_fill {
     uint64_t bytes, used; /* of all dictionaries */
     uint64_t evictions;   /* entries that had to make room although they were alive */
 };
 /* As it is at about this moment; takes no lock. */
-void ml_shdict_usage(struct ml_shdict_region *r, struct ml_shdict_usage *out);
+void ml_shdict_usage(struct ml_shdict_region *r, struct ml_shdict_fill *out);
 /* Removes all entries of a dictionary. */
 void ml_shdict_clear(struct ml_shdict_region *r, struct ml_str dict);
 /* Calls each(ctx, key) for up to max live keys of a dictionary (max 0: all); keys are copies. */

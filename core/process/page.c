@@ -168,7 +168,7 @@ static void upstreams(struct page *p)
 
 static void dicts(struct page *p)
 {
-    struct ml_shdict_usage usage;
+    struct ml_shdict_fill usage;
 
     ml_shdict_usage(ml_shm_dicts(p->shm), &usage);
     single(p, ML_GAUGE, "moonlatch_shared_dict_capacity_bytes",

@@ -238,6 +238,26 @@ TEST(a_full_dict_evicts_the_least_recently_used)
     CHECK(alive > 25000); /* 4 MiB, 128 bytes each, less the tables */
 }
 
+TEST(usage_tells_what_is_full_and_what_had_to_go)
+{
+    struct ml_shdict_fill fill;
+    static char value[600];
+    char key[32];
+
+    fresh();
+    ml_shdict_usage(r, &fill);
+    CHECK(fill.bytes > REGION_LEN / 2 && fill.used == 0 && fill.evictions == 0);
+    set("a", str_value(value, sizeof value), 0, 1);
+    ml_shdict_usage(r, &fill);
+    CHECK(fill.used >= sizeof value && fill.used < 2 * sizeof value);
+    for (int i = 0; i < 20000; i++) {
+        snprintf(key, sizeof key, "key %d", i);
+        set(key, str_value(value, sizeof value), 0, 1);
+    }
+    ml_shdict_usage(r, &fill);
+    CHECK(fill.evictions > 1000 && fill.used > fill.bytes / 2 && fill.used <= fill.bytes);
+}
+
 TEST(expired_entries_go_before_live_ones)
 {
     char key[32];
