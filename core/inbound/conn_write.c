@@ -367,6 +367,7 @@ static enum ml_err write_some(struct ml_conn *c, struct ml_buf *body)
     struct turn *t = c->turn;
     struct turn_answer *a = &t->answer;
     size_t out_len = ml_buf_len(&a->out), body_len = ml_buf_len(body), took;
+    bool full = t->ex->res.body != NULL && ml_pipe_full(t->ex->res.body);
     enum ml_err err = ml_stream_write2(c->stream, &a->out, body);
 
     took = body_len - ml_buf_len(body);
@@ -382,7 +383,8 @@ static enum ml_err write_some(struct ml_conn *c, struct ml_buf *body)
             ml_pipe_offer(t->ex->res.body, c->stream, t->ex->res.length, a->left);
         if (t->ex->res.status == 101 && ml_buf_len(body) == 0)
             ml_buf_release(body); /* a tunnel is silent for most of the time */
-        ml_pipe_took(t->ex->res.body, took);
+        if (full || t->ex->res.status != 101) /* its producer waits for nothing else */
+            ml_pipe_took(t->ex->res.body, took);
     }
     return err;
 }

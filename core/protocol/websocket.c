@@ -268,24 +268,35 @@ bool ml_utf8_feed(struct ml_utf8 *u, struct ml_str bytes)
 
 /* ---- the ends of frames ---- */
 
+/* A whole head is at p. */
+static void track_payload(struct ml_websocket_track *t, const unsigned char *p)
+{
+    t->left = p[1] & 0x7f;
+    if (t->left == LENGTH_16)
+        t->left = big_endian(p + 2, 2);
+    else if (t->left == LENGTH_64)
+        t->left = big_endian(p + 2, 8);
+    t->lost = t->left >> 63 != 0;
+    t->closing = (p[0] & 0x0f) == ML_WEBSOCKET_CLOSE;
+    t->have = 0;
+}
+
 /* Takes bytes of a head; says how many. */
 static size_t track_head(struct ml_websocket_track *t, struct ml_str bytes)
 {
+    const unsigned char *p = (const unsigned char *)bytes.p;
     size_t taken = 0;
 
+    if (t->have == 0 && bytes.len >= 2 && bytes.len >= head_len(p[1])) { /* as it mostly is */
+        track_payload(t, p);
+        return head_len(p[1]);
+    }
     do {
         if (taken == bytes.len)
             return taken;
-        t->head[t->have++] = (unsigned char)bytes.p[taken++];
+        t->head[t->have++] = p[taken++];
     } while (t->have < 2 || t->have < head_len(t->head[1]));
-    t->left = t->head[1] & 0x7f;
-    if (t->left == LENGTH_16)
-        t->left = big_endian(t->head + 2, 2);
-    else if (t->left == LENGTH_64)
-        t->left = big_endian(t->head + 2, 8);
-    t->lost = t->left >> 63 != 0;
-    t->closing = (t->head[0] & 0x0f) == ML_WEBSOCKET_CLOSE;
-    t->have = 0;
+    track_payload(t, t->head);
     return taken;
 }
 
