@@ -33,8 +33,9 @@ fi
 # The specs take longest, so they come first.
 list() {
     [ "$what" != all ] || find spec -name '*_spec.lua' | sort
-    # the same files against the real program
-    [ "$what" != all ] || printf 'e2e:%s\n' spec/kit/kit_spec.lua spec/kit/start_spec.lua
+    # those of the kit run against the real program too, in a simulation else
+    [ "$what" != all ] || grep -lE 'moonlatch\.test"|spec\.support\.(policy|caching)"' spec/*/*_spec.lua |
+        grep -v -e speed_spec -e same_spec -e command_spec | sed 's/^/e2e:/'
     for file in core/test/test_*.c; do basename "$file" .c; done
 }
 list >"$results/list"

@@ -7,6 +7,7 @@
 #include "outbound/upstream.h"
 #include "process/page.h"
 #include "process/status.h"
+#include "transport/helper.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -162,6 +163,7 @@ void ml_sim_settle(struct ml_sim *sim)
             busy = true;
         for (struct ml_sim_end *end = sim->ends; end != NULL; end = end->next)
             busy = ml_peers_read(end) || busy;
+        busy = busy || ml_helper_wait(sim->loop); /* slow hashes take no simulated time */
     } while (busy);
     ml_sim_leave(before);
 }

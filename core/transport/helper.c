@@ -16,7 +16,7 @@ struct list {
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
+static pthread_cond_t wake = PTHREAD_COND_INITIALIZER, over = PTHREAD_COND_INITIALIZER;
 static struct list waiting, ran; /* under lock */
 static ev_async event;           /* the rest is the loop's thread's */
 static struct ev_loop *on;
@@ -55,6 +55,7 @@ static void *work(void *arg)
         job->run(job);
         pthread_mutex_lock(&lock);
         put(&ran, job);
+        pthread_cond_signal(&over);
         ev_async_send(on, &event); /* the loop lives: it has jobs */
     }
     return arg;
@@ -113,6 +114,17 @@ bool ml_helper_start(struct ml_loop *loop, struct ml_job *job)
     pthread_mutex_lock(&lock);
     put(&waiting, job);
     pthread_cond_signal(&wake);
+    pthread_mutex_unlock(&lock);
+    return true;
+}
+
+bool ml_helper_wait(struct ml_loop *loop)
+{
+    if (jobs == 0 || on != ml_loop_ev(loop))
+        return false;
+    pthread_mutex_lock(&lock);
+    while (ran.first == NULL)
+        pthread_cond_wait(&over, &lock);
     pthread_mutex_unlock(&lock);
     return true;
 }

@@ -17,5 +17,8 @@ struct ml_job { /* embed it; it belongs to the helper from ml_helper_start until
 
 /* False when there are too many jobs already, or no thread can be had: finish is not called. */
 bool ml_helper_start(struct ml_loop *loop, struct ml_job *job);
+/* For a loop whose turns do not wait: sleeps until one of its jobs has run, so that the next turn
+ * finishes it.  False when it has none. */
+bool ml_helper_wait(struct ml_loop *loop);
 
 #endif

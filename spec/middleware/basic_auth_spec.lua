@@ -78,6 +78,7 @@ describe("basic_auth", function()
   end)
 
   it("answers others while a hash is computed, and refuses what is too much", function()
+    policy.real_only "a hash that takes time"
     local slow = {}
     for i = 1, 80 do
       slow[i] = g:connect()

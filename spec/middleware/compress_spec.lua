@@ -4,6 +4,7 @@ local policy = require "spec.support.policy"
 local upstream = require "spec.support.upstream"
 
 local function curl(g, path, ...)
+  policy.real_only "curl"
   local args = {}
   for _, a in ipairs { ... } do args[#args + 1] = "'" .. a .. "'" end
   local p = io.popen(("curl -s --max-time 20 %s http://127.0.0.1:%d%s"):format(table.concat(args, " "),

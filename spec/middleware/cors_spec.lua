@@ -156,6 +156,7 @@ describe("cors", function()
   end)
 
   it("lets the WebSocket of an allowed page open, with its fields on the answer", function()
+    policy.real_only "an upstream at a port"
     local up = upstream.listen()
     local g2 = policy.start {
       top = ('gw.upstream("ws", { "%s" })'):format(up:url()),

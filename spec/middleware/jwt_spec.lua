@@ -234,6 +234,7 @@ describe("keys of a URL", function()
   end
 
   it("are fetched in the background, and outlive reloads and the issuer", function()
+    policy.real_only "an issuer at a port"
     local issuer = upstream.listen()
     local g = start(use(issuer))
     serve(issuer, set_of("k1", SECRET))
@@ -247,6 +248,7 @@ describe("keys of a URL", function()
   end)
 
   it("that can not be had are the gateway's fault, not the token's", function()
+    policy.real_only "an issuer at a port"
     local issuer = upstream.listen()
     local g = start(use(issuer))
     serve(issuer, "oops", "500 Oops")
@@ -287,6 +289,7 @@ end })
     local files = policy.files { use = ([[ { "jwt", algorithms = { "HS256" }, jwks = gw.file "keys/set.jwks" } ]]),
                                  top = top, up = echo }
     files["keys/set.jwks"] = '{"keys":[{"kty":"oct","k":"YSBzZWNyZXQgb2YgdGhpcnR5LXR3byBieXRlcyAxMjM0"}]}'
+    policy.real_only "files of the site"
     local g = gateway.start(files, { args = { "--workers", "1" } })
     assert.equal(200, ask(g, token(g, '{"sub":"7"}')).status)
     files["keys/set.jwks"] = nil

@@ -251,6 +251,7 @@ describe("session", function()
   end)
 
   it("keeps sessions in Redis, and answers 503 or goes on without while it is down", function()
+    policy.real_only "redis-server"
     local server = redis.start()
     local top = 'local r = gw.redis("redis://127.0.0.1:' .. server.port .. '", { timeout = 0.3 })'
     local g = start("store = r, idle = 100", { top = top, workers = 2 })

@@ -232,6 +232,8 @@ function Gateway:ask(what, opts)
     opts.host or "test.example", body, opts.headers or "", opts.body or ""), opts.port)))
 end
 
+M.ask, M.get = Gateway.ask, Gateway.get -- for others that have :raw
+
 --- Waits until the log has this text; the whole log.
 function Gateway:wait_for_log(text)
   return M.eventually(function()

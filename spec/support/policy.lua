@@ -8,9 +8,28 @@
 --
 -- all = policies of gw.use (also for requests without a route), routes = more text for gateway.lua inside
 -- of the group, top = text behind gw.listen, inside = more policies of the group, written after `use`.
+-- It runs in a simulation, or, with MOONLATCH_TEST=e2e, as the real program; policy.gettime() is the clock.
 local gateway = require "spec.support.gateway"
+local socket = require "socket"
 
-local M = { stop_all = gateway.stop_all, eventually = gateway.eventually, free_port = gateway.free_port }
+local M = { free_port = gateway.free_port, simulated = os.getenv("MOONLATCH_TEST") ~= "e2e" }
+local world = M.simulated and require "spec.support.simulated" or gateway
+M.eventually, M.gettime = world.eventually, world.gettime or socket.gettime
+
+--- Lets a moment pass.
+function M.pause(seconds)
+  if M.simulated then world.pause(seconds) else socket.select(nil, nil, seconds) end
+end
+
+function M.stop_all()
+  world.stop_all()
+  gateway.stop_all() -- also folders
+end
+
+--- For a test of processes, other programs or parallel workers: it is pending in a simulation.
+function M.real_only(what)
+  if M.simulated then world.skip(what) end
+end
 
 local site = [[
 local gw = require "moonlatch"
@@ -38,7 +57,8 @@ end
 
 --- Starts it, with t.workers (1) processes.
 function M.start(t)
-  return gateway.start(M.files(t), { args = { "--workers", tostring(t.workers or 1) }, env = t.env })
+  if (t.workers or 1) > 1 then M.real_only "more than one worker" end
+  return world.start(M.files(t), { args = { "--workers", tostring(t.workers or 1) }, env = t.env })
 end
 
 --- What `check` says of a site with these policies: text, exit code.
