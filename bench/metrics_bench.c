@@ -51,6 +51,27 @@ static void lookups(struct ml_metrics *m)
            per_call_ns(begin_ns));
 }
 
+/* As large as it may be for the metrics of requests. */
+static void page(struct ml_shm *shm, struct ml_metrics *m, struct ml_exchange *ex)
+{
+    struct ml_request_metrics *r = ml_request_metrics_new(m);
+    struct ml_buf text = {0};
+    uint64_t begin_ns;
+    char route[32];
+
+    for (unsigned i = 0; i < ML_METRIC_SERIES_MAX; i++) {
+        snprintf(route, sizeof route, "/api/resource/%u", i);
+        ex->notes.label = ml_str_of(route);
+        ml_request_metrics_count(r, ex, ML_STR("api-gateway"), 200);
+    }
+    begin_ns = ml_clock_mono_ns();
+    ml_metrics_write(ml_shm_metrics(shm), ML_PROMETHEUS, &text);
+    printf("a page of all series that requests may have, %zu MB       %6.1f ms\n",
+           ml_buf_len(&text) >> 20, (double)(ml_clock_mono_ns() - begin_ns) / 1e6);
+    ml_buf_release(&text);
+    ml_request_metrics_free(&r);
+}
+
 int main(void)
 {
     struct ml_shm *shm = ml_shm_new(0);
@@ -63,6 +84,7 @@ int main(void)
     }
     requests(m, &ex);
     lookups(m);
+    page(shm, m, &ex);
     ml_metrics_close(&m);
     ml_loop_free(&ex.loop);
     ml_shm_free(&shm);

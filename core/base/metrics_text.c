@@ -359,35 +359,57 @@ static double merge(struct page *p, struct ml_metrics_region *region)
 
 /* ---- writing ---- */
 
-static void bucket(struct ml_buf *out, const struct merged *m, const char *name,
-                   enum ml_exposition format, double bound, double count)
-{
-    char le[40];
-    struct ml_buf labels = {0};
-    struct ml_str key = series_key(m->series);
+/* What the lines of all series of a histogram have in common: a page may have a hundred thousand.
+ */
+struct bounds {
+    char le[ML_METRIC_BUCKETS_MAX + 1][48]; /* le="0.5" */
+    size_t le_len[ML_METRIC_BUCKETS_MAX + 1], name_len;
+    uint32_t count;
+};
 
-    snprintf(le, sizeof le, "%.15g", bound);
-    if (format == ML_OPENMETRICS && strpbrk(le, ".e") == NULL)
-        strcat(le, ".0");
-    ml_buf_append(&labels, key);
-    if (key.len > 0)
-        text(&labels, ",");
-    ml_exposition_label(&labels, "le", isinf(bound) ? ML_STR("+Inf") : ml_str_of(le));
-    sample(out, name, "_bucket", ml_buf_str(&labels), count);
-    ml_buf_release(&labels);
+static char *put(char *p, const char *bytes, size_t len)
+{
+    memcpy(p, bytes, len);
+    return p + len;
 }
 
-static void histogram(struct ml_buf *out, const struct merged *m,
-                      const struct metric_record *metric, enum ml_exposition format)
+static void bounds_of(struct bounds *b, const struct metric_record *metric,
+                      enum ml_exposition format)
 {
-    const char *name = metric_name(metric);
+    b->count = metric->bucket_count + 1;
+    for (uint32_t i = 0; i < metric->bucket_count; i++) {
+        char bound[32];
+
+        snprintf(bound, sizeof bound, "%.15g", metric->buckets[i]);
+        snprintf(b->le[i], sizeof b->le[i], "le=\"%s%s\"", bound,
+                 format == ML_OPENMETRICS && strpbrk(bound, ".e") == NULL ? ".0" : "");
+    }
+    strcpy(b->le[metric->bucket_count], "le=\"+Inf\"");
+    for (uint32_t i = 0; i < b->count; i++)
+        b->le_len[i] = strlen(b->le[i]);
+    b->name_len = strlen(metric_name(metric));
+}
+
+static void histogram(struct ml_buf *out, const struct merged *m, const char *name,
+                      const struct bounds *b)
+{
     struct ml_str key = series_key(m->series);
     double count = 0;
 
-    for (uint32_t i = 0; i <= metric->bucket_count; i++) {
+    for (uint32_t i = 0; i < b->count; i++) {
+        char *begin = ml_buf_reserve(out, b->name_len + key.len + 160), *p = begin;
+
         count += m->cells[i + 1];
-        bucket(out, m, name, format,
-               i < metric->bucket_count ? metric->buckets[i] : (double)INFINITY, count);
+        p = put(p, name, b->name_len);
+        p = put(p, "_bucket{", 8);
+        p = put(p, key.p, key.len);
+        if (key.len > 0)
+            *p++ = ',';
+        p = put(p, b->le[i], b->le_len[i]);
+        p = put(p, "} ", 2);
+        p += ml_decimal(p, (uint64_t)count);
+        *p++ = '\n';
+        ml_buf_commit(out, (size_t)(p - begin));
     }
     sample(out, name, "_sum", key, m->cells[0]);
     sample(out, name, "_count", key, count);
@@ -398,13 +420,16 @@ static void write_family(struct page *p, const struct family *f, enum ml_exposit
 {
     enum ml_metric_kind kind = f->metric->head.kind;
     const char *name = metric_name(f->metric);
+    struct bounds bounds;
 
     ml_exposition_family(out, format, kind, name, metric_help(f->metric));
+    if (kind == ML_HISTOGRAM)
+        bounds_of(&bounds, f->metric, format);
     for (uint32_t n = f->first; n != NONE; n = p->all[n]->next) {
         const struct merged *m = p->all[n];
 
         if (kind == ML_HISTOGRAM)
-            histogram(out, m, f->metric, format);
+            histogram(out, m, name, &bounds);
         else if (kind == ML_COUNTER || !isnan(m->cells[0]))
             sample(out, name, "", series_key(m->series), m->cells[0]);
     }
