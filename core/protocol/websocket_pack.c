@@ -133,6 +133,10 @@ static void begin_writing(struct ml_websocket_zip *z)
 
 void ml_websocket_pack(struct ml_websocket_zip *z, struct ml_str message, struct ml_buf *out)
 {
+    if (message.len == 0) { /* zlib flushes nothing twice; section 7.2.3.6 */
+        ml_buf_append(out, ML_STR("\0"));
+        return;
+    }
     begin_writing(z);
     assert(message.len <= UINT32_MAX);
     z->out.next_in = (Bytef *)(uintptr_t)message.p;

@@ -341,6 +341,27 @@ TEST(the_examples_of_rfc_7692_unpack)
     ml_websocket_zip_free(&z);
 }
 
+TEST(empty_messages_may_be_packed_one_after_the_other)
+{
+    const struct ml_websocket_pack agreed = {.server_bits = 15};
+    struct ml_websocket_zip *a = ml_websocket_zip_new(&agreed, 6);
+    struct ml_websocket_zip *b = ml_websocket_zip_new(&agreed, 6);
+    const struct ml_str messages[] = {ML_STR(""), ML_STR("x"), ML_STR(""), ML_STR(""), ML_STR("x")};
+
+    for (size_t i = 0; i < sizeof messages / sizeof *messages; i++) {
+        struct ml_buf packed = {0}, plain = {0};
+
+        ml_websocket_pack(a, messages[i], &packed);
+        CHECK(ml_buf_len(&packed) > 0);
+        CHECK(ml_websocket_unpack(b, ml_buf_str(&packed), true, &plain, 1) == ML_OK);
+        CHECK(ml_str_eq(ml_buf_str(&plain), messages[i]));
+        ml_buf_release(&packed);
+        ml_buf_release(&plain);
+    }
+    ml_websocket_zip_free(&a);
+    ml_websocket_zip_free(&b);
+}
+
 TEST(a_bomb_stops_at_the_limit)
 {
     const struct ml_websocket_pack agreed = {.server_bits = 15};

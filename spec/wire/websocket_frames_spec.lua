@@ -326,6 +326,15 @@ describe("a WebSocket in a script, frame by frame", function()
       assert.is_nil(agreed("x-webkit-deflate-frame"))
     end)
 
+    it("packs empty messages", function()
+      local c = open("/packed", OFFER:format("permessage-deflate"))
+      local unpack_one, pack = deflate.unpacker(), deflate.packer()
+      for _, text in ipairs { "", "a", "", "", "b" } do
+        c:send(TEXT, text == "" and "\0" or pack(text), { rsv = 4 })
+        assert.equal(text, unpack_one(c:frame().payload))
+      end
+    end)
+
     it("takes messages that are not packed, too", function()
       local c = open("/packed", OFFER:format("permessage-deflate"))
       c:send(TEXT, "plain")
