@@ -3,6 +3,7 @@
 local cjson = require "cjson"
 local gateway = require "spec.support.gateway"
 local pki = require "spec.support.pki"
+local redis = require "spec.support.redis"
 local posix = { signal = require "posix.signal", wait = require "posix.sys.wait" }
 local upstream = require "spec.support.upstream"
 
@@ -207,6 +208,29 @@ describe("metrics", function()
     client:close()
     s:close()
     up:close()
+  end)
+
+  it("tell which limits are counted alone, as Redis fails", function()
+    local r = redis.start {}
+    finally(redis.stop_all)
+    local g = start(([[
+      gw.use { { "rate_limit", limit = 1000, window = 60, name = "orders",
+                 redis = gw.redis("redis://127.0.0.1:%d", { timeout = 0.2, connect_timeout = 0.2 }) } }
+    ]]):format(r.port) .. echo)
+    local function of(what)
+      for line in page(g):gmatch("[^\n]+") do
+        local n = line:match("^moonlatch_limiter_" .. what .. '{limiter="orders[^"]*"} (%d+)$')
+        if n then return tonumber(n) end
+      end
+    end
+    g:get("/")
+    assert.equal(0, of "degraded")
+    r:kill()
+    gateway.eventually(function()
+      g:get("/")
+      return of "degraded" == 1
+    end, "degraded")
+    assert.truthy(of "fallbacks_total" >= 1)
   end)
 
   it("tell when certificates expire", function()
