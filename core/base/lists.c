@@ -88,7 +88,7 @@ static struct text *current(struct list *l)
 static bool same(const struct text *t, uint64_t mark, struct ml_str text)
 {
     return t->version != 0 && t->mark == mark && t->len == text.len &&
-           memcmp(t->bytes, text.p, text.len) == 0;
+           (text.len == 0 || memcmp(t->bytes, text.p, text.len) == 0);
 }
 
 static void put(struct ml_lists_region *r, struct list *l, uint64_t key, uint64_t mark,
@@ -97,7 +97,8 @@ static void put(struct ml_lists_region *r, struct list *l, uint64_t key, uint64_
     uint32_t next = (atomic_load(&l->current) & 1) ^ 1;
     struct text *t = &l->texts[next];
 
-    memcpy(t->bytes, text.p, text.len);
+    if (text.len > 0)
+        memcpy(t->bytes, text.p, text.len);
     t->len = (uint32_t)text.len;
     t->mark = mark;
     t->version = atomic_load(&r->version) + 1;

@@ -11,7 +11,8 @@
 #include <stdlib.h>
 
 enum { LEASE_MS = 700, RUNNING_MAX = 128, BODY_MAX = 64 << 10 };
-static const double BUSY_S = 0.02;   /* when too many checks run at this moment */
+static const double BUSY_S = 0.02; /* when too many checks run at this moment */
+static const double GRACE_S = 0.005;
 static const double APART_S = 0.002; /* between the first checks of many servers */
 
 struct probe {
@@ -25,7 +26,8 @@ struct probe {
     struct ml_stream *stream; /* or the connection that is all it wants */
     struct ml_name_waiter waiter;
     struct ml_buf body;
-    bool asking, seen;
+    bool asking, late; /* time is over, but for one look at what has come */
+    bool seen;
 };
 
 struct ml_checks {
@@ -81,13 +83,22 @@ static double pause_s(const struct probe *p)
     return c->interval * (1 + c->jitter * random);
 }
 
+static bool may_lead(struct ml_checks *all)
+{
+    struct ml_outbound *o = all->o;
+
+    return o->shm == NULL ||
+           ml_shm_prober(o->shm, o->worker, (uint64_t)(ml_loop_now_s(o->loop) * 1000), LEASE_MS);
+}
+
+/* A process that stood still has no verdict on others: another one checks by now. */
 static void conclude(struct probe *p, uint32_t result)
 {
     const struct ml_check_conf *c = &p->of->conf.check;
     uint64_t now_ms = (uint64_t)(now_s(p) * 1000);
 
     hang_up(p);
-    if (ml_health_checked(p->server->state, c->rise, c->fall, result, now_ms))
+    if (may_lead(p->all) && ml_health_checked(p->server->state, c->rise, c->fall, result, now_ms))
         report(p, result);
     ml_timer_set(&p->timer, pause_s(p));
 }
@@ -229,6 +240,7 @@ static void ask(struct probe *p)
         return;
     }
     p->asking = true;
+    p->late = false;
     p->all->running++;
     atomic_store(&p->server->state->checked_ms, (uint64_t)(now_s(p) * 1000));
     ml_timer_set(&p->timer, c->timeout);
@@ -242,7 +254,10 @@ static void on_timer(void *ctx)
 {
     struct probe *p = ctx;
 
-    if (p->asking)
+    if (p->asking && !p->late) { /* it may be us who are late: what has come is read first */
+        p->late = true;
+        ml_timer_set(&p->timer, GRACE_S);
+    } else if (p->asking)
         conclude(p, p->of->conf.check.path.len > 0 ? ML_UP_TIMEOUT : ML_UP_CONNECT_TIMEOUT);
     else
         ask(p);
@@ -391,14 +406,6 @@ static void clear_unchecked(struct ml_outbound *o)
     for (struct ml_group *g = o->groups; g != NULL; g = g->next)
         for (unsigned i = 0; !g->conf.check.on && i < g->roster->count; i++)
             ml_health_unchecked(g->roster->members[i].server->state);
-}
-
-static bool may_lead(struct ml_checks *all)
-{
-    struct ml_outbound *o = all->o;
-
-    return o->shm == NULL ||
-           ml_shm_prober(o->shm, o->worker, (uint64_t)(ml_loop_now_s(o->loop) * 1000), LEASE_MS);
 }
 
 void ml_checks_tick(struct ml_outbound *o)

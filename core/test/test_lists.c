@@ -41,7 +41,7 @@ TEST(a_text_is_what_was_set_last)
     CHECK(ml_lists_version(r) == 2);
     CHECK(ml_lists_set(r, ML_STR("a"), 7, ML_STR("one")) && ml_lists_version(r) == 2);
     CHECK(ml_lists_set(r, ML_STR("a"), 9, ML_STR("one")) && ml_lists_version(r) == 3);
-    CHECK(ml_lists_set(r, ML_STR("a"), 9, ML_STR("")) && holds(r, "a", "", 9));
+    CHECK(ml_lists_set(r, ML_STR("a"), 9, ML_STR_NONE) && holds(r, "a", "", 9));
     CHECK(holds(r, "b", "two", 8));
     ml_buf_release(&out);
     done(r);

@@ -434,3 +434,20 @@ TEST(malformed_srv_records_are_no_answer)
         teardown();
     }
 }
+
+TEST(who_waits_for_a_name_hears_when_it_is_released)
+{
+    struct ml_name_waiter a = {.done = on_done}, b = {.done = on_done};
+
+    setup();
+    zone[0] = (struct record){.name = "mute.test", .v4 = {"127.0.0.2"}, .silent = true};
+    struct ml_name *n = watch("mute.test", 80);
+    told = 0;
+    ml_name_wait(n, &a);
+    ml_name_wait(n, &b);
+    ml_name_release(&n);
+    CHECK(told == 0);
+    ml_loop_turn(loop);
+    CHECK(told == 2 && a.name == NULL && b.name == NULL);
+    teardown();
+}

@@ -282,6 +282,15 @@ void ml_name_forget(struct ml_name *n)
     ml_loop_bury(n->r->loop, free, n);
 }
 
+/* Nobody holds it, and nobody waits. */
+static void name_leave(struct ml_name *n)
+{
+    if (n->asking) /* c-ares cannot forget it: its answer buries it */
+        ml_timer_stop(&n->refresh);
+    else
+        ml_name_forget(n);
+}
+
 static void name_tell(void *ctx)
 {
     struct ml_name *n = ctx; /* stays valid: a release inside done() only buries it */
@@ -291,6 +300,11 @@ static void name_tell(void *ctx)
 
         ml_name_unwait(w);
         w->done(w->ctx);
+    }
+    if (n->leaving) {
+        n->leaving = false;
+        name_leave(n);
+        return;
     }
     if (!n->changed)
         return;
@@ -359,7 +373,8 @@ static void answered(void *ctx, int status, int timeouts, struct ares_addrinfo *
     if (info != NULL)
         ares_freeaddrinfo(info);
     if (n->refs == 0) {
-        ml_name_forget(n);
+        if (!n->leaving)
+            ml_name_forget(n);
         return;
     }
     if (count > 0)
@@ -463,15 +478,16 @@ void ml_name_release(struct ml_name **name)
     *name = NULL;
     if (--n->refs > 0)
         return;
-    assert(n->waiters == NULL && n->watchers == NULL);
+    assert(n->watchers == NULL);
     for (struct ml_name **at = &n->r->names; *at != NULL; at = &(*at)->next)
         if (*at == n) {
             *at = n->next;
             break;
         }
-    if (n->asking) { /* c-ares cannot forget it: answered() buries it */
-        ml_timer_stop(&n->refresh);
+    if (n->waiters == NULL) {
+        name_leave(n);
         return;
     }
-    ml_name_forget(n);
+    n->leaving = true; /* its waiters are told first, but not from inside of this call */
+    ml_loop_defer(n->r->loop, &n->tell);
 }

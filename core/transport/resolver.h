@@ -26,6 +26,7 @@ void ml_resolver_set_source(const struct ml_resolver_source *source);
 
 /* Watches host (a name or a literal) with that port; shared by equal calls, counted. */
 struct ml_name *ml_resolver_watch(struct ml_resolver *r, struct ml_str host, int port);
+/* Who still waits for it is told, as by an answer. */
 void ml_name_release(struct ml_name **name);
 
 struct ml_name_waiter { /* embed; called once when the name has an answer or a failure */

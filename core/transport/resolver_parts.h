@@ -31,6 +31,7 @@ struct ml_name {
     struct ml_name_watcher *watchers;
     struct ml_srv *targets; /* owned; of a name of SRV records, whose count it is then */
     bool srv, changed;
+    bool leaving; /* nobody holds it, but its waiters must hear of it */
     bool literal;
     bool asking;      /* c-ares will call answered() */
     bool inside_call; /* of ares_getaddrinfo: an answer now is from /etc/hosts */

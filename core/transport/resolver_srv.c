@@ -152,7 +152,8 @@ static void answered(void *ctx, int status, int timeouts, unsigned char *bytes, 
     (void)timeouts;
     n->asking = false;
     if (n->refs == 0) {
-        ml_name_forget(n);
+        if (!n->leaving)
+            ml_name_forget(n);
         return;
     }
     ok = status == ARES_SUCCESS && read_answer(&a);
