@@ -16,12 +16,14 @@ file=${test#e2e:}
 
 case $test in
 *_spec.lua) # busted's own start script names another Lua; its TAP output is counted
-    # a module with a sanitizer needs the sanitizer's library before all others
+    # a module with a sanitizer needs the sanitizer's library before all others, and that one looks for crypt
+    # when it starts
     preload=
-    if grep -q '^ML_SANITIZE:BOOL=ON' "$build/CMakeCache.txt" && grep -Eq 'moonlatch(\.| )test' "$file"; then
-        preload=$(cc -print-file-name=libasan.so)
+    if grep -q '^ML_SANITIZE:BOOL=ON' "$build/CMakeCache.txt" &&
+        grep -Eq 'moonlatch(\.| )test|spec\.support\.(policy|caching)' "$file"; then
+        preload="$(cc -print-file-name=libasan.so) $(cc -print-file-name=libcrypt.so)"
     fi
-    LD_PRELOAD=$preload MOONLATCH_KIT=$build/moonlatch_kit.so MOONLATCH=$build/moonlatch timeout -k 10 "$limit_s" \
+    LD_PRELOAD="$preload" MOONLATCH_KIT=$build/moonlatch_kit.so MOONLATCH=$build/moonlatch timeout -k 10 "$limit_s" \
         luajit "$(command -v busted)" --ignore-lua -o TAP "$file" >"$log" 2>&1 </dev/null
     ;;
 *) timeout -k 10 "$limit_s" "$build/$test" >"$log" 2>&1 </dev/null ;;
