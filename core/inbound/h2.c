@@ -3,28 +3,19 @@
  *   RUN --drain--> NOTICE --a moment--> LEAVE --all answered--> FLUSH --> LINGER --> CLOSED
  *    \________ an error, an idle client, a client too much _____^
  *
- * Reads go into a buffer that all connections share, for nghttp2 takes what it is given.  What it
- * has to say goes into the connection's own output, up to a mark: beyond it nothing more is made,
- * and while the kernel takes none of it nothing is read either.  So a client that does not read can
- * not make us collect anything, whatever it sends.
- *
  * Leaving takes two GOAWAYs (RFC 9113 section 6.8): one that refuses nothing yet, and another when
  * requests that crossed it have come. */
 #include "inbound/h2_parts.h"
-
-#include "base/log_event.h"
 
 #include <assert.h>
 #include <stdlib.h>
 
 static const double NOTICE_S = 0.5;
 static const double LINGER_QUIET_S = 2, LINGER_TOTAL_S = 10; /* as conn.c */
-static const double EARLY_S = 0.002, REPORT_S = 10;
+static const double EARLY_S = 0.002;
 
 enum {
-    READ_MAX = 64 << 10,
     LINGER_MAX = 64 << 20, /* bytes dropped at most */
-    STARTS_PER_RUN = 64,   /* then the other connections have their turn */
     WRITES_PER_RUN = 8,
 #ifdef ML_HARD
     READS_PER_RUN = 250, /* of one byte each */
@@ -32,8 +23,6 @@ enum {
     READS_PER_RUN = 4,
 #endif
 };
-
-static struct ml_buf scratch; /* what was read last; a worker has one thread */
 
 static void run(struct ml_h2 *h);
 
@@ -83,159 +72,13 @@ static void flush_and_go(struct ml_h2 *h, enum ml_err why)
     set_state(h, H2_FLUSH);
 }
 
-/* ---- a client that is too much ---- */
+/* ---- the turn ---- */
 
-/* One line for many: a flood of clients is no flood of log lines. */
-static void report(struct ml_h2 *h, const char *what)
-{
-    static double next_s;
-    static uint64_t times;
-    char ip[ML_ADDRESS_TEXT_CAP];
-    size_t len = ml_address_text(&h->peer, ip);
-
-    times++;
-    if (h->port->in->stats != NULL)
-        atomic_fetch_add_explicit(&h->port->in->stats->h2_calmed, 1, memory_order_relaxed);
-    if (h2_now_s(h) < next_s)
-        return;
-    ml_log_event(ML_LOG_WARN, "an HTTP/2 client was told to calm down", ML_KV("error", what),
-                 ML_KV("ip", ((struct ml_str){ip, len})), ML_KV("port", h->port->conf->port),
-                 ML_KV("times", times));
-    times = 0;
-    next_s = h2_now_s(h) + REPORT_S;
-}
-
-/* GOAWAY; nghttp2 takes nothing in any more. */
-static void terminate(struct ml_h2 *h, uint32_t code)
-{
-    nghttp2_session_terminate_session(h->session, code);
-}
-
-static void calm(struct ml_h2 *h, const char *what)
-{
-    report(h, what);
-    terminate(h, NGHTTP2_ENHANCE_YOUR_CALM);
-}
-
-/* ---- input ---- */
-
-static bool out_full(const struct ml_h2 *h)
-{
-    return ml_buf_len(&h->out) >= H2_OUT_HIGH;
-}
-
-/* nghttp2 gives the connection up, which it has not told the client by itself. */
-static void refused(struct ml_h2 *h, ssize_t err)
-{
-    if (h->too_long)
-        calm(h, "header_list");
-    else if (err == NGHTTP2_ERR_FLOODED)
-        calm(h, "flood");
-    else if (err == NGHTTP2_ERR_BAD_CLIENT_MAGIC)
-        terminate(h, NGHTTP2_PROTOCOL_ERROR);
-    else
-        calm(h, nghttp2_strerror((int)err));
-}
-
-static void feed(struct ml_h2 *h, struct ml_str bytes)
-{
-    bool in_block = ml_http2_scan_in_block(&h->scan);
-    ssize_t n;
-
-    switch (ml_http2_scan(&h->scan, bytes, h2_now_s(h), &h->patience)) {
-    case ML_OK:
-        break;
-    case ML_LIMIT:
-        calm(h, ml_http2_toll_word(h->scan.toll));
-        return;
-    case ML_EOF:
-        terminate(h, NGHTTP2_STREAM_CLOSED);
-        return;
-    default:
-        terminate(h, NGHTTP2_PROTOCOL_ERROR);
-        return;
-    }
-    if (!ml_http2_scan_in_block(&h->scan))
-        h->block_s = 0;
-    else if (!in_block || h->block_s == 0)
-        h->block_s = h2_now_s(h);
-    n = nghttp2_session_mem_recv(h->session, (const uint8_t *)bytes.p, bytes.len);
-    if (n < 0)
-        refused(h, n);
-}
-
-/* Reads once; false: there is nothing to read, or it is not the time to. */
-static bool take_in(struct ml_h2 *h)
-{
-    bool rest = (h->blocked && out_full(h)) || h->started_in_run >= STARTS_PER_RUN;
-    enum ml_err err;
-
-    ml_stream_want_read(h->stream, !h->eof && !(h->blocked && out_full(h)));
-    if (h->eof || rest || !h->readable || h->reads_left == 0)
-        return false;
-    h->reads_left--;
-    err = ml_stream_read(h->stream, &scratch, READ_MAX, &h->readable);
-    if (err == ML_AGAIN)
-        return false;
-    if (err != ML_OK) {
-        h->eof = true;
-        return false;
-    }
-    feed(h, ml_buf_str(&scratch));
-    ml_buf_consume(&scratch, ml_buf_len(&scratch));
-    return true;
-}
-
-/* ---- output ---- */
-
-static void pump(struct ml_h2 *h)
-{
-    const uint8_t *bytes;
-    ssize_t n = 1;
-
-    while (n > 0 && !out_full(h)) {
-        n = nghttp2_session_mem_send(h->session, &bytes);
-        if (n > 0)
-            ml_buf_append(&h->out, (struct ml_str){(const char *)bytes, (size_t)n});
-    }
-    if (h->calm_down) {
-        h->calm_down = false;
-        calm(h, ml_http2_toll_word(h->toll));
-    }
-}
-
-/* Lets nghttp2 and the streams do all they can. */
 static void make(struct ml_h2 *h)
 {
-    bool worked;
-
-    do {
-        pump(h);
-        worked = h->woken != NULL;
-        ml_h2_stream_work(h);
-    } while (worked && !out_full(h));
-    if (!nghttp2_session_want_read(h->session) && !nghttp2_session_want_write(h->session))
+    if (!ml_h2_io_make(h))
         flush_and_go(h, ML_CANCELLED);
 }
-
-/* One write.  False: the client is gone. */
-static bool give_out(struct ml_h2 *h)
-{
-    size_t before = ml_buf_len(&h->out);
-    enum ml_err err;
-
-    if (h->blocked || before == 0)
-        return true;
-    err = ml_stream_write(h->stream, &h->out);
-    if (ml_buf_len(&h->out) < before || err == ML_AGAIN) /* it was not blocked before */
-        h->progress_s = h2_now_s(h);
-    h->blocked = err == ML_AGAIN;
-    if (ml_buf_len(&h->out) == 0)
-        ml_buf_release(&h->out);
-    return err != ML_RESET;
-}
-
-/* ---- the turn ---- */
 
 static void sooner(double *due_s, double at_s)
 {
@@ -319,13 +162,13 @@ static bool run_session(struct ml_h2 *h)
     int writes = WRITES_PER_RUN;
 
     for (;;) {
-        bool more = take_in(h);
+        bool more = ml_h2_io_take_in(h);
 
         make(h);
         count_requests(h);
-        if (h->state < H2_FLUSH && more && !out_full(h))
+        if (h->state < H2_FLUSH && more && !ml_h2_io_full(h))
             continue;
-        if (!give_out(h) || (h->eof && h->state < H2_FLUSH)) {
+        if (!ml_h2_io_give_out(h) || (h->eof && h->state < H2_FLUSH)) {
             end(h, ML_RESET);
             return false;
         }
@@ -333,7 +176,7 @@ static bool run_session(struct ml_h2 *h)
             return true;
         if (!more && !nghttp2_session_want_write(h->session))
             return true;
-        if (--writes == 0 || (!more && h->started_in_run >= STARTS_PER_RUN)) {
+        if (--writes == 0 || (!more && ml_h2_io_started_enough(h))) {
             h->yielded = true;
             return true;
         }
@@ -344,12 +187,8 @@ static bool run_linger(struct ml_h2 *h)
 {
     enum ml_err err = ML_OK;
 
-    while (err == ML_OK && h->readable && h->reads_left-- > 0) {
-        err = ml_stream_read(h->stream, &scratch, READ_MAX, &h->readable);
-        h->lingered += ml_buf_len(&scratch);
-        ml_buf_consume(&scratch, ml_buf_len(&scratch));
-        h->heard_s = h2_now_s(h);
-    }
+    while (err == ML_OK && h->readable && h->reads_left-- > 0)
+        err = ml_h2_io_drop(h);
     if ((err != ML_OK && err != ML_AGAIN) || h->lingered > LINGER_MAX) {
         end(h, ML_CANCELLED);
         return false;
@@ -360,7 +199,7 @@ static bool run_linger(struct ml_h2 *h)
 /* What is left to be written, then the close that does not take it away from the client. */
 static bool run_flush(struct ml_h2 *h)
 {
-    if (!give_out(h)) {
+    if (!ml_h2_io_give_out(h)) {
         end(h, ML_RESET);
         return false;
     }
@@ -439,7 +278,7 @@ static bool late(struct ml_h2 *h, double now_s)
     if (h->state == H2_FLUSH)
         return true;
     if (h->block_s > 0 && h->block_s + conf->header_timeout <= now_s)
-        calm(h, "header_timeout");
+        ml_h2_io_calm(h, "header_timeout");
     else if (h->open == 0 && idle_due_s(h) <= now_s && h->state != H2_LEAVE)
         leave_now(h);
     else if (h->state == H2_NOTICE && h->state_s + NOTICE_S <= now_s)
@@ -448,7 +287,7 @@ static bool late(struct ml_h2 *h, double now_s)
         h->streams_s = ml_h2_stream_late(h, now_s);
     if (h->calm_down) {
         h->calm_down = false;
-        calm(h, ml_http2_toll_word(h->toll));
+        ml_h2_io_calm(h, ml_http2_toll_word(h->toll));
     }
     return true;
 }
@@ -523,7 +362,7 @@ void ml_h2_new(struct ml_port *port, struct ml_stream **stream, const struct ml_
     h->session = ml_h2_frames_session(h);
     ml_stream_listen_to(h->stream, on_ready, h);
     h->running = true; /* what the first bytes cause waits until all of them are there */
-    feed(h, ml_buf_str(in));
+    ml_h2_io_feed(h, ml_buf_str(in));
     ml_buf_release(in);
     h->running = false;
     if (inbound->draining || port->closing)

@@ -1,6 +1,7 @@
-/* h2_parts.h - what the files of h2 share: h2.c (life, timers), h2_frames.c (what nghttp2 tells),
- * h2_head.c (fields become an exchange), h2_body.c (DATA and its windows), h2_answer.c (the
- * answer), h2_stream.c (one stream from its begin to its end).  Nobody else includes it.
+/* h2_parts.h - what the files of h2 share: h2.c (life, timers), h2_io.c (bytes in and out),
+ * h2_frames.c (what nghttp2 tells), h2_head.c (fields become an exchange), h2_body.c (DATA and its
+ * windows), h2_answer.c (the answer), h2_stream.c (one stream from its begin to its end).  Nobody
+ * else includes it.
  *
  * nghttp2 keeps the state of the protocol.  Its callbacks note what happened to a stream and queue
  * the stream; all that may call handlers, pipes or upstreams is done afterwards, outside of it
@@ -128,6 +129,16 @@ static inline double h2_now_s(const struct ml_h2 *h)
 void ml_h2_wake(struct ml_h2 *h);
 /* A stream may be late at that time. */
 void ml_h2_due(struct ml_h2 *h, double at_s);
+
+/* h2_io.c */
+bool ml_h2_io_full(const struct ml_h2 *h);           /* of output */
+bool ml_h2_io_started_enough(const struct ml_h2 *h); /* requests in this run */
+void ml_h2_io_feed(struct ml_h2 *h, struct ml_str bytes);
+bool ml_h2_io_take_in(struct ml_h2 *h);
+enum ml_err ml_h2_io_drop(struct ml_h2 *h); /* reads once, for nobody */
+bool ml_h2_io_make(struct ml_h2 *h);
+bool ml_h2_io_give_out(struct ml_h2 *h);
+void ml_h2_io_calm(struct ml_h2 *h, const char *what); /* GOAWAY ENHANCE_YOUR_CALM, counted */
 
 /* h2_stream.c */
 struct h2_stream *ml_h2_stream_new(struct ml_h2 *h, int32_t id);
