@@ -105,3 +105,17 @@ TEST(a_job_may_start_the_next_one_and_loops_may_come_and_go)
         ml_loop_free(&loop);
     }
 }
+
+TEST(who_does_not_wait_for_events_may_sleep_until_a_job_has_run)
+{
+    begin();
+    CHECK(!ml_helper_wait(loop));
+    CHECK(start(1));
+    atomic_store(&gate, true);
+    CHECK(ml_helper_wait(loop));
+    CHECK(finished == 0);
+    ml_loop_turn(loop); /* finds the event without waiting */
+    CHECK(finished == 1);
+    CHECK(!ml_helper_wait(loop));
+    ml_loop_free(&loop);
+}
