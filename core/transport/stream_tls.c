@@ -22,6 +22,8 @@ static void set_watchers(struct ml_stream *s)
         ev_io_stop(ev, &s->rd);
     if (waits)
         ev_io_start(ev, &s->wr);
+    else if (!t->wants_write)
+        ev_io_stop(ev, &s->wr); /* no system call when it was started in this turn */
     if ((!t->read_off && ml_tls_link_pending(t->link)) ||
         (t->needs_read && ml_tls_link_open(t->link)))
         ml_loop_defer_later(s->loop, &t->again);

@@ -35,6 +35,7 @@ struct ml_tls_link {
     char *failure;      /* owned */
     int fd;             /* borrowed */
     int recvs_left;
+    bool drained; /* in this operation the kernel had less than was asked for */
     bool broken;  /* OpenSSL must not be asked again */
     bool pending; /* OpenSSL holds bytes, or an end, that a read will give */
     bool bye;     /* the end of our bytes was said */
@@ -51,13 +52,14 @@ static int bio_read(BIO *bio, char *to, size_t len, size_t *got)
 #ifdef ML_HARD
     len = len > 3 ? 3 : len;
 #endif
-    if (l->recvs_left-- <= 0) { /* the socket stays readable */
+    if (l->drained || l->recvs_left-- <= 0) { /* else the socket stays readable */
         BIO_set_retry_read(bio);
         return 0;
     }
     do
         n = recv(l->fd, to, len, FLAGS);
     while (n < 0 && errno == EINTR);
+    l->drained = n != (ssize_t)len;
     if (n > 0) {
         *got = (size_t)n;
         return 1;
@@ -156,6 +158,7 @@ void ml_tls_link_free(struct ml_tls_link **link)
 static void begin(struct ml_tls_link *l)
 {
     l->recvs_left = RECVS;
+    l->drained = false;
     if (ERR_peek_error() != 0)
         ERR_clear_error();
 }
@@ -224,6 +227,16 @@ enum ml_err ml_tls_link_flush(struct ml_tls_link *l)
     return ML_OK;
 }
 
+/* The same when the connection ends: now or never. */
+static void flush_last(struct ml_tls_link *l)
+{
+    size_t before;
+
+    do
+        before = ml_buf_len(&l->wire);
+    while (ml_tls_link_flush(l) == ML_AGAIN && ml_buf_len(&l->wire) < before);
+}
+
 bool ml_tls_link_waits(const struct ml_tls_link *l)
 {
     return ml_buf_len(&l->wire) > 0;
@@ -284,7 +297,11 @@ enum ml_err ml_tls_link_read(struct ml_tls_link *l, char *to, size_t len, size_t
         }
         *got += n;
     } while (*got < len && SSL_has_pending(l->ssl));
-    (void)ml_tls_link_flush(l); /* of the handshake, or an alert */
+    if (l->broken)
+        flush_last(l);
+    else if (*got == 0 || err != ML_OK)
+        (void)ml_tls_link_flush(
+            l); /* of the handshake, or an alert; a ticket leaves with the answer */
     if (*got == 0)
         return err;
     l->pending = err == ML_OK ? SSL_has_pending(l->ssl) : err != ML_AGAIN;
@@ -357,17 +374,13 @@ enum ml_err ml_tls_link_write(struct ml_tls_link *l, struct ml_str a, struct ml_
 
 void ml_tls_link_bye(struct ml_tls_link *l)
 {
-    size_t before;
-
     if (l->bye || l->broken || !SSL_is_init_finished(l->ssl))
         return;
     l->bye = true;
     begin(l);
     (void)SSL_shutdown(l->ssl);
     begin(l);
-    do /* the caller ends the connection: now or never */
-        before = ml_buf_len(&l->wire);
-    while (ml_tls_link_flush(l) == ML_AGAIN && ml_buf_len(&l->wire) < before);
+    flush_last(l);
 }
 
 const char *ml_tls_link_failure(const struct ml_tls_link *l)

@@ -246,6 +246,16 @@ static bool ticket_key(const unsigned char *name, unsigned char out[ML_TLS_TICKE
     return ticket_keys->find(ticket_keys->ctx, name, out, fresh);
 }
 
+/* Looked up once: that takes longer than using it. */
+static const EVP_CIPHER *ticket_cipher(void)
+{
+    static EVP_CIPHER *cipher;
+
+    if (cipher == NULL)
+        cipher = EVP_CIPHER_fetch(NULL, "AES-256-CBC", NULL);
+    return cipher;
+}
+
 /* 1: go on; 2: and give a new ticket; 0: no such key, a full handshake; -1: failure. */
 static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
                      EVP_MAC_CTX *mac, int seal)
@@ -265,7 +275,7 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
         if (RAND_bytes(iv, 16) != 1)
             return -1;
     }
-    ok = EVP_CipherInit_ex(cipher, EVP_aes_256_cbc(), NULL, key + 48, iv, seal) == 1 &&
+    ok = EVP_CipherInit_ex2(cipher, ticket_cipher(), key + 48, iv, seal, NULL) == 1 &&
          EVP_MAC_init(mac, key + 16, 32, params) == 1;
     OPENSSL_cleanse(key, sizeof key);
     if (!ok)
