@@ -11,48 +11,13 @@
  *   req.body -> head? payload -> part (one message) -> inbox -> owner
  *   owner -> res.body
  *
- * A frame is unmasked in the pipe's own buffer.  The text of messages is checked as it comes. */
-#include "inbound/ws.h"
-
-#include "protocol/websocket_pack.h"
+ * Everything in front of the inbox is in ws_frames.c. */
+#include "inbound/ws_parts.h"
 
 #include <assert.h>
 #include <stdlib.h>
 
 static const double ANSWER_S = 1; /* for what came before a Close frame */
-
-enum { INBOX_MAX = 65536, REASON_MAX = ML_WEBSOCKET_CONTROL_MAX - 2 };
-
-struct entry { /* in front of each message in the inbox */
-    size_t len;
-    bool binary;
-};
-
-struct ml_ws {
-    struct ml_exchange *ex; /* borrowed */
-    struct ml_pipe *in, *out;
-    struct ml_ws_conf conf;
-    struct ml_ws_owner owner;
-    struct ml_websocket_zip *zip; /* owned */
-    struct ml_timer timer;
-    double heard_s, asked_s; /* last frame of the client; last ping of ours */
-    struct ml_buf inbox;
-    /* The frame that is being read, and the message it belongs to. */
-    struct ml_websocket_frame frame;
-    uint64_t left;
-    bool in_frame, in_message, binary, packed;
-    struct ml_buf part, zipped;
-    struct ml_utf8 text;
-    char control[ML_WEBSOCKET_CONTROL_MAX], pong[ML_WEBSOCKET_CONTROL_MAX];
-    unsigned char control_len, pong_len;
-    bool pong_due; /* the answer to the last ping waits for room */
-    bool shut, running;
-    bool answering; /* the owner has taken a message and did not ask for another yet */
-    bool ending;    /* for code and reason, once the owner has answered what came before it */
-    int code;
-    char reason[REASON_MAX];
-    unsigned char reason_len;
-};
 
 /* ---- the end ---- */
 
@@ -100,8 +65,7 @@ static void shut_as_found(struct ml_ws *ws)
     shut(ws, ws->code, ml_ws_reason(ws));
 }
 
-/* The client has ended it, or what it sent can not go on. */
-static void came_to_end(struct ml_ws *ws, int code, struct ml_str reason)
+void ml_ws_came_to_end(struct ml_ws *ws, int code, struct ml_str reason)
 {
     if (ws->shut || ws->ending)
         return;
@@ -123,18 +87,6 @@ static void lost(struct ml_ws *ws)
     told(ws);
 }
 
-/* ---- whole messages and control frames ---- */
-
-static void deliver(struct ml_ws *ws)
-{
-    struct entry e = {ml_buf_len(&ws->part), ws->binary};
-
-    ml_buf_append(&ws->inbox, (struct ml_str){(const char *)&e, sizeof e});
-    ml_buf_append(&ws->inbox, ml_buf_str(&ws->part));
-    ml_buf_release(&ws->part);
-    ws->in_message = false;
-}
-
 static void put(struct ml_ws *ws, enum ml_websocket_opcode opcode, bool packed, struct ml_str bytes)
 {
     size_t before = ml_buf_len(&ws->out->buf);
@@ -145,149 +97,12 @@ static void put(struct ml_ws *ws, enum ml_websocket_opcode opcode, bool packed, 
 
 /* RFC 6455 section 5.5.3: only the last ping must be answered, so a client that does not read can
  * not make us keep more. */
-static void answer_ping(struct ml_ws *ws)
+void ml_ws_answer_ping(struct ml_ws *ws)
 {
     if (!ws->pong_due || ml_pipe_full(ws->out) || ws->shut)
         return;
     ws->pong_due = false;
     put(ws, ML_WEBSOCKET_PONG, false, (struct ml_str){ws->pong, ws->pong_len});
-}
-
-static void control_came(struct ml_ws *ws)
-{
-    struct ml_str payload = {ws->control, ws->control_len}, reason;
-    int code;
-    bool ok;
-
-    switch (ws->frame.opcode) {
-    case ML_WEBSOCKET_PING:
-        memcpy(ws->pong, ws->control, ws->control_len);
-        ws->pong_len = ws->control_len;
-        ws->pong_due = true;
-        answer_ping(ws);
-        return;
-    case ML_WEBSOCKET_CLOSE:
-        ok = ml_websocket_read_close(payload, &code, &reason);
-        came_to_end(ws, code, ok ? reason : ML_STR(""));
-        return;
-    default:
-        return; /* a pong: it was heard */
-    }
-}
-
-/* ---- frames ---- */
-
-static void mistake(struct ml_ws *ws, int code, const char *what)
-{
-    came_to_end(ws, code, ml_str_of(what));
-}
-
-/* What was packed may be a little longer than its message. */
-static bool too_large(const struct ml_ws *ws, const struct ml_websocket_frame *f)
-{
-    bool packed = f->opcode == ML_WEBSOCKET_MORE ? ws->packed : f->packed;
-
-    if (packed)
-        return f->length > ws->conf.message_max + ws->conf.message_max / 8 + 64;
-    return f->length + ml_buf_len(&ws->part) > ws->conf.message_max;
-}
-
-/* A head was read: may this frame be here (RFC 6455 sections 5.1, 5.4)? */
-static void frame_begins(struct ml_ws *ws)
-{
-    const struct ml_websocket_frame *f = &ws->frame;
-
-    ws->in_frame = true;
-    ws->left = f->length;
-    ws->control_len = 0;
-    if (!f->masked) {
-        mistake(ws, ML_WEBSOCKET_PROTOCOL, "a frame is not masked");
-    } else if (ml_websocket_is_control(f->opcode)) {
-        return;
-    } else if ((f->opcode == ML_WEBSOCKET_MORE) != ws->in_message) {
-        mistake(ws, ML_WEBSOCKET_PROTOCOL,
-                ws->in_message ? "a message inside of another" : "nothing to continue");
-    } else if (too_large(ws, f)) {
-        mistake(ws, ML_WEBSOCKET_TOO_LARGE, "the message is too large");
-    } else if (f->opcode != ML_WEBSOCKET_MORE) {
-        ws->in_message = true;
-        ws->binary = f->opcode == ML_WEBSOCKET_BINARY;
-        ws->packed = f->packed;
-        ws->text = (struct ml_utf8){0};
-    }
-}
-
-/* Bytes of a message; last: it ends with them. */
-static void data_came(struct ml_ws *ws, struct ml_str bytes, bool last)
-{
-    size_t before = ml_buf_len(&ws->part);
-    enum ml_err err = ML_OK;
-
-    if (ws->packed)
-        err = ml_websocket_unpack(ws->zip, bytes, last, &ws->part, ws->conf.message_max);
-    else
-        ml_buf_append(&ws->part, bytes);
-    if (err == ML_LIMIT) {
-        mistake(ws, ML_WEBSOCKET_TOO_LARGE, "the message is too large");
-    } else if (err != ML_OK) {
-        mistake(ws, ML_WEBSOCKET_BAD_DATA, "the message can not be unpacked");
-    } else if (!ws->binary &&
-               (!ml_utf8_feed(&ws->text, (struct ml_str){ws->part.p + ws->part.start + before,
-                                                         ml_buf_len(&ws->part) - before}) ||
-                (last && !ml_utf8_whole(&ws->text)))) {
-        mistake(ws, ML_WEBSOCKET_BAD_DATA, "the text is not UTF-8");
-    } else if (last) {
-        deliver(ws);
-    }
-}
-
-/* len bytes of the frame's payload are at the front of the pipe. */
-static void payload_came(struct ml_ws *ws, size_t len)
-{
-    struct ml_buf *buf = &ws->in->buf;
-    char *p = buf->p + buf->start;
-    bool ends = ws->left == len;
-
-    ml_websocket_mask(p, len, ws->frame.mask, ws->frame.length - ws->left);
-    ws->left -= len;
-    if (ml_websocket_is_control(ws->frame.opcode)) {
-        if (len > 0)
-            memcpy(ws->control + ws->control_len, p, len);
-        ws->control_len = (unsigned char)(ws->control_len + len);
-    } else {
-        data_came(ws, (struct ml_str){p, len}, ends && ws->frame.fin);
-    }
-    ml_buf_consume(buf, len);
-    if (!ends)
-        return;
-    ws->in_frame = false;
-    if (ml_websocket_is_control(ws->frame.opcode) && !ws->shut && !ws->ending)
-        control_came(ws);
-}
-
-/* False: more must come. */
-static bool step(struct ml_ws *ws)
-{
-    struct ml_str bytes = ml_buf_str(&ws->in->buf);
-    size_t used = 0;
-    enum ml_err err;
-
-    if (ws->in_frame) {
-        if (bytes.len == 0 && ws->left > 0)
-            return false;
-        payload_came(ws, ws->left < bytes.len ? (size_t)ws->left : bytes.len);
-        return true;
-    }
-    err = ml_websocket_head(bytes, ws->zip != NULL, &ws->frame, &used);
-    if (err == ML_AGAIN)
-        return false;
-    if (err != ML_OK) {
-        mistake(ws, ML_WEBSOCKET_PROTOCOL, "a frame is malformed");
-        return false;
-    }
-    ml_buf_consume(&ws->in->buf, used);
-    frame_begins(ws);
-    return true;
 }
 
 /* ---- events ---- */
@@ -327,7 +142,7 @@ static void on_timer(void *ctx)
     if (inbox_full(ws)) /* it is we who do not listen */
         ws->heard_s = now_s;
     if (ws->conf.idle > 0 && now_s >= ws->heard_s + ws->conf.idle) {
-        mistake(ws, ML_WEBSOCKET_AWAY, "silent for too long");
+        ml_ws_came_to_end(ws, ML_WEBSOCKET_AWAY, ML_STR("silent for too long"));
         return;
     }
     if (ws->conf.ping > 0 && now_s >= ws->heard_s + ws->conf.ping &&
@@ -345,7 +160,7 @@ static void read_frames(struct ml_ws *ws)
     size_t before = ml_buf_len(&ws->in->buf);
     bool full = ml_pipe_full(ws->in);
 
-    while (!ws->shut && !ws->ending && !inbox_full(ws) && step(ws))
+    while (!ws->shut && !ws->ending && !inbox_full(ws) && ml_ws_frames_step(ws))
         ;
     if (before == ml_buf_len(&ws->in->buf))
         return;
@@ -389,12 +204,23 @@ static void on_room(void *ctx)
         lost(ws);
         return;
     }
-    answer_ping(ws);
+    ml_ws_answer_ping(ws);
     if (!ml_ws_full(ws))
         ws->owner.room(ws->owner.ctx);
 }
 
 /* ---- the owner's side ---- */
+
+/* A policy may have set some body meanwhile: nobody wants it. */
+static struct ml_pipe *fresh_pipe(struct ml_exchange *ex, struct ml_pipe *old)
+{
+    if (old != NULL) {
+        old->on_data = NULL;
+        ml_pipe_abort(old, ML_CANCELLED);
+        ml_pipe_free(old);
+    }
+    return ml_arena_zalloc(ex->arena, sizeof(struct ml_pipe));
+}
 
 struct ml_ws *ml_ws_new(struct ml_exchange *ex, const struct ml_ws_conf *conf,
                         struct ml_ws_owner owner)
@@ -403,12 +229,11 @@ struct ml_ws *ml_ws_new(struct ml_exchange *ex, const struct ml_ws_conf *conf,
 
     if (ws == NULL)
         abort();
-    assert(ex->req.body == NULL && ex->res.body == NULL);
     ws->ex = ex;
     ws->conf = *conf;
     ws->owner = owner;
-    ws->in = ex->req.body = ml_arena_zalloc(ex->arena, sizeof *ws->in);
-    ws->out = ex->res.body = ml_arena_zalloc(ex->arena, sizeof *ws->out);
+    ws->in = ex->req.body = fresh_pipe(ex, ex->req.body);
+    ws->out = ex->res.body = fresh_pipe(ex, ex->res.body);
     ws->in->on_data = on_data;
     ws->in->data_ctx = ws;
     ws->out->on_room = on_room;

@@ -79,6 +79,11 @@ gw.route("GET /dynamic", { respond = function(req)
 end })
 gw.route("GET /replaced", { function(_, next) next() return gw.response(200, "another") end,
   respond = gw.websocket({}, echo) })
+gw.route("GET /meddled", { function(req, next)
+  local res = next()
+  req:set_body("nobody wants it")
+  return res
+end, respond = gw.websocket({}, echo) })
 gw.route("GET /n/:name", { respond = function(req)
   return gw.response(200, tostring(gw.shared("n"):get(req.params.name)))
 end })
@@ -155,6 +160,12 @@ describe("gw.websocket", function()
 
   it("is not opened when another response is sent instead", function()
     assert.equal(200, open("/replaced").status)
+  end)
+
+  it("minds no body that a policy sets meanwhile", function()
+    local c = open("/meddled")
+    c:send(TEXT, "hello")
+    assert.equal("hello", c:frame().payload)
   end)
 
   it("closes when the function returns, says so, fails or burns its budget", function()
