@@ -79,6 +79,8 @@ M.config = {
       .. "that the token has counts." },
   optional = { "boolean", default = false,
     doc = "Lets requests without a token pass, without req.user; a bad token is still refused." },
+  cache = { "boolean", default = true,
+    doc = "Remember tokens whose signature was good, until they expire: bounded, in each worker." },
   realm = { "string", default = "api", check = no_quotes, doc = "The realm in WWW-Authenticate." },
   deny = { "function", optional = true,
     doc = "function(req, status, code, message) that makes another answer than the usual one." },
@@ -109,7 +111,8 @@ end
 
 local function verifier_of(conf)
   return gw.jwt.verifier(keys_of(conf), { algs = conf.algorithms, iss = conf.issuer, aud = conf.audience,
-      leeway = conf.leeway, required = conf.required, reject_types = conf.reject_types })
+      leeway = conf.leeway, required = conf.required, reject_types = conf.reject_types,
+      cache = conf.cache })
 end
 
 -- ---- where the token is ----

@@ -201,6 +201,15 @@ local function verifier(keys, rules, no_cache)
   end
 end
 
+-- The rules for the core, and whether `cache` among them is false.
+local function without_cache(rules)
+  if type(rules) ~= "table" or rules.cache == nil then return rules, false end
+  local copy = {}
+  for name, value in pairs(rules) do copy[name] = value end
+  copy.cache = nil
+  return copy, rules.cache == false
+end
+
 local function with_times(claims, expires_in)
   local all = { iat = math.floor(core.now()) }
   for name, value in pairs(claims) do all[name] = value end
@@ -234,8 +243,11 @@ function M.new(warn, is_loaded)
       error(tostring(keys), 2)
     end,
     --- A function(token) -> claims | nil, code, message, with a cache of tokens that were good.
-    -- @param rules { algs = (obligatory), iss, aud, sub, leeway = 0, required, reject_types }
-    verifier = function(keys, rules) return verifier(keys, rules, false) end,
+    -- @param rules { algs = (obligatory), iss, aud, sub, leeway = 0, required, reject_types, cache = true }
+    verifier = function(keys, rules)
+      local for_core, no_cache = without_cache(rules)
+      return verifier(keys, for_core, no_cache)
+    end,
     --- The same for one token, without a cache.
     verify = function(token, keys, rules) return verifier(keys, rules, true)(token) end,
     --- A token: claims with iat of now, and exp when expires_in is given; nil, message.

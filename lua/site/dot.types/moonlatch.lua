@@ -113,6 +113,7 @@
 ---@field [1] "jwt"
 ---@field algorithms string[] The algorithms that are accepted, such as HS256, RS256, ES256 or EdDSA; there is no default.
 ---@field audience (string|any[])? The claim aud must have this, or one of these.
+---@field cache boolean? Remember tokens whose signature was good, until they expire: bounded, in each worker.
 ---@field deny function? function(req, status, code, message) that makes another answer than the usual one.
 ---@field headers table? Headers for the upstream by name: the claim whose value they have, or a list, of which the first that the token has counts.
 ---@field issuer (string|any[])? The claim iss must be this, or one of these.
