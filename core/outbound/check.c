@@ -34,7 +34,6 @@ struct ml_checks {
     struct ml_outbound *o;
     struct probe *probes;
     unsigned running;
-    bool stopped;
 };
 
 static double now_s(const struct probe *p)
@@ -319,6 +318,8 @@ static double first_s(const struct probe *p, unsigned index)
     return due_s + fmin(index * APART_S, p->of->conf.check.interval);
 }
 
+static void forget(struct ml_group *g);
+
 static void probe_new(struct ml_checks *all, struct ml_group *g, struct ml_server *s,
                       unsigned index)
 {
@@ -328,6 +329,7 @@ static void probe_new(struct ml_checks *all, struct ml_group *g, struct ml_serve
         abort();
     p->all = all;
     p->of = g;
+    g->retired = forget;
     p->server = s;
     s->refs++;
     p->target = target_new(p);
@@ -361,6 +363,18 @@ static struct probe *find(struct ml_checks *all, const struct ml_group *g,
         if (p->of == g && p->server == s)
             return p;
     return NULL;
+}
+
+/* The group serves no more. */
+static void forget(struct ml_group *g)
+{
+    struct ml_checks *all = g->o->checks;
+
+    for (struct probe **at = &all->probes; *at != NULL;)
+        if ((*at)->of == g)
+            probe_free(at);
+        else
+            at = &(*at)->next;
 }
 
 /* Those of lists that changed go, those that are new come. */
@@ -412,6 +426,8 @@ void ml_checks_tick(struct ml_outbound *o)
 {
     struct ml_checks *all = o->checks;
 
+    if (o->unchecked)
+        return;
     clear_unchecked(o);
     if (all == NULL) {
         if (!wanted(o))
@@ -421,8 +437,6 @@ void ml_checks_tick(struct ml_outbound *o)
             abort();
         all->o = o;
     }
-    if (all->stopped)
-        return;
     if (!wanted(o) || !may_lead(all)) {
         drop_all(all);
         return;
@@ -430,23 +444,16 @@ void ml_checks_tick(struct ml_outbound *o)
     match(all);
 }
 
-void ml_checks_forget(struct ml_outbound *o, struct ml_group *g)
-{
-    if (o->checks == NULL)
-        return;
-    for (struct probe **at = &o->checks->probes; *at != NULL;)
-        if ((*at)->of == g)
-            probe_free(at);
-        else
-            at = &(*at)->next;
-}
-
 void ml_checks_stop(struct ml_outbound *o)
 {
     if (o->shm != NULL)
         ml_shm_prober_leave(o->shm, o->worker);
+    o->unchecked = true;
     if (o->checks == NULL)
         return;
-    o->checks->stopped = true;
     drop_all(o->checks);
+    for (struct ml_group *g = o->groups; g != NULL; g = g->next)
+        g->retired = NULL;
+    free(o->checks);
+    o->checks = NULL;
 }

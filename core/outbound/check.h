@@ -14,9 +14,7 @@
 
 /* Takes or keeps the lease when something is to be checked; begins and ends checks. */
 void ml_checks_tick(struct ml_outbound *o);
-/* The group's servers are not checked by this process any more. */
-void ml_checks_forget(struct ml_outbound *o, struct ml_group *g);
-/* This process checks nothing any more, and leaves the lease to others. */
+/* This process checks nothing any more, and leaves the lease to others.  For good. */
 void ml_checks_stop(struct ml_outbound *o);
 
 #endif

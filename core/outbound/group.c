@@ -6,9 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log_event.h"
-#include "outbound/check.h"
 #include "outbound/client_tls.h"
-#include "outbound/lists.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -267,8 +265,6 @@ struct ml_group *ml_group_new(struct ml_outbound *o, const struct ml_group_conf 
     g->sources = open_sources(g, conf->servers, conf->server_count);
     r = ml_sources_roster(g->sources);
     use(g, r);
-    ml_group_follow(g); /* maybe a script's list counts */
-    r = g->roster;
     for (unsigned i = 0; r->count > 1 && i < o->worker % 64; i++)
         ml_balance_round_robin(r->candidates, r->count); /* workers begin apart */
     ml_group_count(g);
@@ -302,7 +298,8 @@ void ml_group_retire(struct ml_group *g)
     if (g->next != NULL)
         g->next->link = g->link;
     g->link = NULL;
-    ml_checks_forget(g->o, g);
+    if (g->retired != NULL)
+        g->retired(g);
     ml_sources_rest(g->sources);
     ml_roster_unlist(g->roster);
 }

@@ -19,13 +19,14 @@ struct ml_group {
     unsigned refs;              /* the generation's, and one per request */
     /* In o->groups while its generation serves: */
     struct ml_group *next, **link;
+    void (*retired)(struct ml_group *g); /* who has to know; NULL: nobody */
     struct ml_server_conf
         *given; /* owned: the list of its conf, for when a script's is withdrawn */
     unsigned given_count;
     uint64_t given_hash, list_version; /* see lists.h */
     bool listed;                       /* the list is a script's */
     struct ml_str texts;               /* owned: those of the conf */
-    struct { /* NULL: nothing is counted */
+    struct {                           /* NULL: nothing is counted */
         const struct ml_metric *head;
         struct ml_slot *head_slot, *retries;
     } metrics;

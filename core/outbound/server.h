@@ -23,6 +23,7 @@ struct ml_outbound {      /* what the servers of a worker have in common */
     struct ml_server *servers;        /* owned */
     struct ml_group *groups;          /* those of the generation that serves; group.c */
     uint64_t lists_version;           /* of what scripts set; lists.c */
+    bool unchecked;            /* this process makes no checks any more */
     struct ml_checks *checks;         /* owned; NULL until there is something to check; check.c */
     struct ml_client_tls *client_tls; /* owned by their users; client_tls.c */
     struct ml_redis *redis;           /* owned by their users; redis.c */

@@ -8,7 +8,6 @@
  * answer is read into the response's pipe.  Events and pipes only note what happened and call
  * run(), which no callback can enter twice; whatever a callback does, this struct stays until run()
  * ends. The steps are in the files that upstream_parts.h names. */
-#include "outbound/check.h"
 #include "outbound/upstream_parts.h"
 
 #include <assert.h>
@@ -194,8 +193,7 @@ void ml_outbound_free(struct ml_outbound **outbound)
     *outbound = NULL;
     if (o == NULL)
         return;
-    ml_checks_stop(o);
-    free(o->checks);
+    assert(o->checks == NULL); /* ml_outbound_stop */
     assert(o->servers == NULL && o->redis == NULL);
     while (o->spare != NULL) {
         struct ml_upstream *u = o->spare;

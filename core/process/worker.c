@@ -427,6 +427,7 @@ static void worker_close(struct worker *w)
 {
     w->drained.fire = ignore;
     ml_inbound_abort(&w->inbound);
+    ml_outbound_stop(w->outbound);
     discard(w);
     ml_ports_free(&w->ports);
     if (w->current != NULL)

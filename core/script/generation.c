@@ -6,7 +6,7 @@
  * struct ml_load.  It makes no connection and starts no timer: that is what the switch does. */
 #include "script/generation.h"
 
-#include "outbound/upstream.h"
+#include "outbound/lists.h"
 #include "script/bridge.h"
 #include "script/handle.h"
 #include "script/load.h"
@@ -230,8 +230,10 @@ void ml_generation_switch(struct ml_generation **current, struct ml_generation *
     next->groups = calloc(site->group_count + 1, sizeof(struct ml_group *));
     if (next->groups == NULL)
         abort();
-    for (unsigned i = 0; i < site->group_count; i++)
+    for (unsigned i = 0; i < site->group_count; i++) {
         next->groups[i] = ml_group_new(next->host.outbound, &site->groups[i]);
+        ml_group_follow(next->groups[i]); /* maybe a script's list counts */
+    }
     ml_tasks_activate(next->tasks);
     *current = next;
     ml_steps_start(next->steps, next->host.metrics);

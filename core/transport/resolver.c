@@ -272,7 +272,7 @@ static bool known_at_once(const char *host, int port, struct ml_addr *out)
 
 /* Names */
 
-void ml_name_forget(struct ml_name *n)
+static void name_forget(struct ml_name *n)
 {
     ml_timer_drop(&n->refresh);
     ml_loop_undefer(n->r->loop, &n->tell);
@@ -288,7 +288,7 @@ static void name_leave(struct ml_name *n)
     if (n->asking) /* c-ares cannot forget it: its answer buries it */
         ml_timer_stop(&n->refresh);
     else
-        ml_name_forget(n);
+        name_forget(n);
 }
 
 static void name_tell(void *ctx)
@@ -349,7 +349,7 @@ static void name_learn(struct ml_name *n, const struct ml_addr *addrs, unsigned 
     n->changed |= !same_addrs(old, old_count, n->addrs, count);
 }
 
-void ml_name_answered(struct ml_name *n, bool ok, double after_s)
+static void name_answered(struct ml_name *n, bool ok, double after_s)
 {
     if (n->count == 0 && !ok)
         n->err = ML_UP_RESOLVE;
@@ -374,12 +374,21 @@ static void answered(void *ctx, int status, int timeouts, struct ares_addrinfo *
         ares_freeaddrinfo(info);
     if (n->refs == 0) {
         if (!n->leaving)
-            ml_name_forget(n);
+            name_forget(n);
         return;
     }
     if (count > 0)
         name_learn(n, addrs, count);
-    ml_name_answered(n, count > 0, again_s);
+    name_answered(n, count > 0, again_s);
+}
+
+static void srv_answered(struct ml_name *n, bool ok, double ttl_s)
+{
+    n->asking = false;
+    if (n->refs > 0)
+        name_answered(n, ok, ttl_s);
+    else if (!n->leaving)
+        name_forget(n);
 }
 
 static void name_ask(void *ctx)
@@ -389,7 +398,7 @@ static void name_ask(void *ctx)
         .ai_flags = ARES_AI_NOSORT, .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
 
     if (n->r->channel == NULL) {
-        ml_name_answered(n, false, 0);
+        name_answered(n, false, 0);
         return;
     }
     n->asking = true;
@@ -419,6 +428,7 @@ static struct ml_name *name_new(struct ml_resolver *r, struct ml_str host, int p
     memcpy(n->host, host.p, host.len);
     n->port = port;
     n->srv = srv;
+    n->srv_done = srv_answered;
     n->refs = 1;
     n->err = ML_AGAIN;
     n->tell.fire = name_tell;

@@ -30,6 +30,7 @@ struct ml_name {
     struct ml_name_waiter *waiters;
     struct ml_name_watcher *watchers;
     struct ml_srv *targets; /* owned; of a name of SRV records, whose count it is then */
+    void (*srv_done)(struct ml_name *n, bool ok, double ttl_s);
     bool srv, changed;
     bool leaving; /* nobody holds it, but its waiters must hear of it */
     bool literal;
@@ -37,12 +38,8 @@ struct ml_name {
     bool inside_call; /* of ares_getaddrinfo: an answer now is from /etc/hosts */
 };
 
-/* Asks for SRV records; calls ml_name_srv_answer of the name, maybe at once. */
+/* Asks for SRV records; calls n->srv_done, maybe at once: are its targets an answer, and for how
+ * long? */
 void ml_resolver_srv_ask(struct ml_name *n);
 void ml_resolver_srv_free(struct ml_name *n); /* its targets, at the end of the turn */
-/* The targets are as they should be; or there is no answer (ttl_s 0). */
-void ml_name_answered(struct ml_name *n, bool ok, double ttl_s);
-/* Gives up a name that nobody holds any more. */
-void ml_name_forget(struct ml_name *n);
-
 #endif

@@ -150,16 +150,10 @@ static void answered(void *ctx, int status, int timeouts, unsigned char *bytes, 
     bool ok;
 
     (void)timeouts;
-    n->asking = false;
-    if (n->refs == 0) {
-        if (!n->leaving)
-            ml_name_forget(n);
-        return;
-    }
-    ok = status == ARES_SUCCESS && read_answer(&a);
+    ok = n->refs > 0 && status == ARES_SUCCESS && read_answer(&a);
     if (ok)
         learn(n, &a);
-    ml_name_answered(n, ok, (double)(a.ttl_s < TTL_MIN_S ? TTL_MIN_S : a.ttl_s));
+    n->srv_done(n, ok, (double)(a.ttl_s < TTL_MIN_S ? TTL_MIN_S : a.ttl_s));
 }
 
 void ml_resolver_srv_ask(struct ml_name *n)
