@@ -90,6 +90,7 @@ static void on_patience(void *ctx)
 /* Nothing keeps it but the handles of scripts. */
 static void unlist(struct socket *s)
 {
+    s->listed = false;
     *s->link = s->next;
     if (s->next != NULL)
         s->next->link = s->link;
@@ -101,8 +102,16 @@ static void unlist(struct socket *s)
 
 void ml_api_websocket_unwaited(struct socket *s)
 {
-    if (s->ex == NULL && s->task == NULL && !s->receiving && s->first == NULL && s->woken == 0)
+    bool idle = s->task == NULL && !s->receiving && s->first == NULL && s->woken == 0;
+
+    if (s->listed && s->ex == NULL && idle)
         unlist(s);
+}
+
+void ml_api_websocket_close(struct ml_bridge *b)
+{
+    while (b->websockets != NULL)
+        unlist(b->websockets);
 }
 
 static void on_grace(void *ctx)
@@ -232,6 +241,7 @@ static void begin(void *ctx, struct ml_exchange *ex)
     if (s->next != NULL)
         s->next->link = &s->next;
     s->bridge->websockets = s;
+    s->listed = true;
     count(s, 1);
     ml_tasks_protect(s->bridge->conf.tasks, start, s);
     if (s->task == NULL)

@@ -27,7 +27,7 @@ struct socket { /* a userdata; from OPEN until its task has ended it is kept by 
     struct sender *first, **last;
     unsigned woken; /* senders that are about to send */
     struct ml_deferred wake;
-    bool opened;
+    bool opened, listed;
     int code; /* OVER */
     unsigned char reason_len;
     char reason[ML_WEBSOCKET_CONTROL_MAX];

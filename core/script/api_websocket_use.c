@@ -73,7 +73,7 @@ static void stop_receiving(void *ctx)
 
     s->receiving = false;
     ml_timer_stop(&s->patience);
-    /* a socket that is over is unlisted by its own timer or by what else waits */
+    ml_api_websocket_unwaited(s);
 }
 
 static void check_begun(lua_State *L, const struct socket *s)
@@ -181,6 +181,7 @@ static void sender_cancel(void *ctx)
             s->last = at;
     }
     sender_free(w);
+    ml_api_websocket_unwaited(s);
 }
 
 static int wait_to_send(lua_State *L, struct socket *s, struct ml_task *task, bool binary)

@@ -191,6 +191,7 @@ void ml_bridge_start(struct ml_bridge *b)
 void ml_bridge_close(struct ml_bridge *b)
 {
     ml_api_timer_close(b);
+    ml_api_websocket_close(b);
     ml_api_http_close(b);
     ml_api_ratelimit_close(b);
 }

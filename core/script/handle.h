@@ -204,6 +204,8 @@ void ml_api_websocket_open(lua_State *L, struct ml_bridge *b);
 void ml_api_websocket_over(struct ml_exchange *ex);
 /* Ends the functions of WebSockets that are over.  Idempotent. */
 void ml_api_websocket_stop(struct ml_bridge *b);
+/* No task is left: nothing may point into the VM any more. */
+void ml_api_websocket_close(struct ml_bridge *b);
 void ml_api_fields_open(lua_State *L, struct ml_bridge *b);
 void ml_api_networks_open(lua_State *L, struct ml_bridge *b);
 void ml_api_upstream_open(lua_State *L, struct ml_bridge *b);
