@@ -75,5 +75,6 @@ struct ml_tls_ticket_keys {
 };
 /* For this process; NULL: keys of this process alone, made at first use. */
 void ml_tls_set_ticket_keys(const struct ml_tls_ticket_keys *keys);
+const struct ml_tls_ticket_keys *ml_tls_ticket_keys(void); /* as they were set */
 
 #endif

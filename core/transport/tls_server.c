@@ -221,6 +221,11 @@ void ml_tls_set_ticket_keys(const struct ml_tls_ticket_keys *keys)
     ticket_keys = keys;
 }
 
+const struct ml_tls_ticket_keys *ml_tls_ticket_keys(void)
+{
+    return ticket_keys;
+}
+
 /* Without keys from outside: one of this process. */
 static bool own_key(void *ctx, const unsigned char *name, unsigned char out[ML_TLS_TICKET_KEY],
                     bool *fresh)

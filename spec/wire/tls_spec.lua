@@ -199,6 +199,23 @@ describe("certificates", function()
     g:stop()
   end)
 
+  it("may have a key that only root can read, although scripts run as another user", function()
+    if require("posix.unistd").getuid() ~= 0 then return end -- nobody else can start it so
+    local pair = pki.certificate(dir, "root", ca, { "a.test" })
+    os.execute("chmod 600 " .. pair.key)
+    local files = site(tls_of(pair, "") .. ' }\n gw.settings { user = "nobody", poll_interval = 60')
+    local g = gateway.start(files)
+    os.execute("chmod -R a+rX " .. g.dir)
+    assert.truthy(curl(g):find('"scheme"', 1, true))
+    local second = pki.certificate(dir, "root-too", ca, { "a.test", "b.test" })
+    os.execute("chmod 600 " .. second.key)
+    g:save("gateway.lua", files["gateway.lua"]:gsub("/root%-key%.pem", "/root-too-key.pem"):gsub("/root%.pem", "/root-too.pem"))
+    local text, code = g:command("reload", "--wait")
+    assert.equal(0, code, text)
+    assert.truthy(curl(g, nil, "b.test"):find('"scheme"', 1, true))
+    g:stop()
+  end)
+
   it("can be one for development, the same in all workers", function()
     local g, seen = gateway.start(site(', tls = "self-signed"')), {}
     for _ = 1, 8 do
