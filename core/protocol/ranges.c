@@ -133,8 +133,10 @@ enum ml_ranges ml_ranges_parse(struct ml_str value, uint64_t size,
     value.p += unit.len;
     value.len -= unit.len;
     found = parse_list(value, size, list, count);
-    if (found != ML_RANGES_SOME)
+    if (found != ML_RANGES_SOME) {
+        *count = 0;
         return found;
+    }
     memcpy(out, list, *count * sizeof *list);
     return ML_RANGES_SOME;
 }

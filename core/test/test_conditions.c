@@ -195,6 +195,7 @@ static const char *ranges(const char *value, uint64_t size)
     enum ml_ranges found = ml_ranges_parse((struct ml_str){copy, len}, size, list, &count);
 
     test_cliff_free(copy, len);
+    CHECK((count > 0) == (found == ML_RANGES_SOME));
     if (found != ML_RANGES_SOME)
         return found == ML_RANGES_WHOLE ? "whole" : "none";
     for (unsigned i = 0; i < count; i++)
