@@ -356,8 +356,8 @@ void ml_tls_free(struct ml_tls **owner)
     *owner = NULL;
     if (tls == NULL || --tls->refs > 0)
         return;
-    if (tls->server)
-        tls_server_clear(tls);
+    if (tls->clear != NULL)
+        tls->clear(tls);
     SSL_CTX_free(tls->ctx);
     free(tls->alpn);
     free(tls);

@@ -28,9 +28,10 @@ struct tls_cert { /* certificates for the same names: one for each kind of key *
 struct ml_tls {
     unsigned refs;
     bool server, insecure;
-    SSL_CTX *ctx;           /* the one connections begin with */
-    struct tls_cert *certs; /* further ones; the first has ctx */
-    struct tls_name *names; /* sorted */
+    void (*clear)(struct ml_tls *tls); /* gives back what only a server has; or NULL */
+    SSL_CTX *ctx;                      /* the one connections begin with */
+    struct tls_cert *certs;            /* further ones; the first has ctx */
+    struct tls_name *names;            /* sorted */
     unsigned name_count;
     unsigned char *alpn; /* in the form of the wire */
     unsigned alpn_len;
@@ -46,7 +47,5 @@ bool tls_alpn_wire(struct ml_tls *tls, const char *const *alpn, char *error);
 bool tls_use_pair(struct ml_tls *tls, SSL_CTX *ctx, const struct ml_tls_pair *pair, char *error);
 X509 *tls_leaf(const struct ml_tls_pair *pair, char *error); /* its own certificate, owned */
 bool tls_add_ca(SSL_CTX *ctx, struct ml_str pem, const char *name, bool announce, char *error);
-/* tls_server.c: what an owner of names and staples must give back. */
-void tls_server_clear(struct ml_tls *tls);
 
 #endif

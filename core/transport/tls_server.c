@@ -447,28 +447,7 @@ static bool add_pair(struct ml_tls *tls, const struct ml_tls_server_conf *conf,
     return ok;
 }
 
-struct ml_tls *ml_tls_server_new(const struct ml_tls_server_conf *conf, char *error)
-{
-    struct ml_tls *tls = calloc(1, sizeof *tls);
-    bool ok;
-
-    if (tls == NULL)
-        abort();
-    tls->refs = 1;
-    tls->server = true;
-    ok = tls_alpn_wire(tls, conf->settings.alpn, error);
-    if (ok && conf->pair_count == 0)
-        ok = tls_error(error, "there is no certificate");
-    if (ok && conf->client_auth != ML_TLS_NO_CLIENT_CERT && conf->client_ca.len == 0)
-        ok = tls_error(error, "client certificates need a list of authorities");
-    for (unsigned i = 0; ok && i < conf->pair_count; i++)
-        ok = add_pair(tls, conf, &conf->pairs[i], error);
-    if (!ok)
-        ml_tls_free(&tls);
-    return tls;
-}
-
-void tls_server_clear(struct ml_tls *tls)
+static void server_clear(struct ml_tls *tls)
 {
     struct tls_cert *cert = tls->certs, *next;
 
@@ -482,4 +461,26 @@ void tls_server_clear(struct ml_tls *tls)
     for (unsigned i = 0; i < tls->name_count; i++)
         free(tls->names[i].name);
     free(tls->names);
+}
+
+struct ml_tls *ml_tls_server_new(const struct ml_tls_server_conf *conf, char *error)
+{
+    struct ml_tls *tls = calloc(1, sizeof *tls);
+    bool ok;
+
+    if (tls == NULL)
+        abort();
+    tls->refs = 1;
+    tls->server = true;
+    tls->clear = server_clear;
+    ok = tls_alpn_wire(tls, conf->settings.alpn, error);
+    if (ok && conf->pair_count == 0)
+        ok = tls_error(error, "there is no certificate");
+    if (ok && conf->client_auth != ML_TLS_NO_CLIENT_CERT && conf->client_ca.len == 0)
+        ok = tls_error(error, "client certificates need a list of authorities");
+    for (unsigned i = 0; ok && i < conf->pair_count; i++)
+        ok = add_pair(tls, conf, &conf->pairs[i], error);
+    if (!ok)
+        ml_tls_free(&tls);
+    return tls;
 }
