@@ -21,7 +21,7 @@ sources="core/base/arena.c core/base/buf.c core/base/err.c core/base/hash.c core
 tokens="core/base/base64url.c core/base/json_scan.c core/base/json.c core/base/jw*.c -ljwt -lcrypto"
 replies="core/outbound/redis_reply.c core/outbound/redis_conf.c core/outbound/redis_command.c -lhiredis"
 names=$*
-[ -n "$names" ] || names="request response chunks url router jwt redis proxy_protocol websocket"
+[ -n "$names" ] || names="request response chunks url router jwt redis proxy_protocol websocket http2"
 
 failed=0
 for name in $names; do

@@ -42,12 +42,15 @@ static void report(struct ml_h2 *h, const char *what)
 /* GOAWAY; nghttp2 takes nothing in any more. */
 static void terminate(struct ml_h2 *h, uint32_t code)
 {
-    nghttp2_session_terminate_session(h->session, code);
+    if (!h->over)
+        nghttp2_session_terminate_session(h->session, code);
+    h->over = true;
 }
 
 void ml_h2_io_calm(struct ml_h2 *h, const char *what)
 {
-    report(h, what);
+    if (!h->over)
+        report(h, what);
     terminate(h, NGHTTP2_ENHANCE_YOUR_CALM);
 }
 
@@ -76,6 +79,8 @@ void ml_h2_io_feed(struct ml_h2 *h, struct ml_str bytes)
     bool in_block = ml_http2_scan_in_block(&h->scan);
     ssize_t n;
 
+    if (h->over)
+        return;
     switch (ml_http2_scan(&h->scan, bytes, h2_now_s(h), &h->patience)) {
     case ML_OK:
         break;

@@ -117,6 +117,7 @@ struct ml_h2 {
     bool calm_down;  /* the client's patience... of ours is at its end, for this: */
     uint8_t toll;    /* enum ml_http2_toll */
     bool too_long;   /* or because its field block had no end */
+    bool over;       /* GOAWAY was said for an error: input counts no more */
     bool first_seen; /* a request came */
 };
 

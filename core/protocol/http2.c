@@ -224,10 +224,11 @@ enum ml_err ml_http2_scan(struct ml_http2_scan *s, struct ml_str bytes, double n
 {
     size_t at = smaller(bytes.len, (size_t)(ML_HTTP2_PREFACE_LEN - s->preface));
 
+    if (s->failed != ML_OK)
+        return s->failed;
     s->preface += (uint8_t)at;
     while (at < bytes.len) {
         size_t step;
-        enum ml_err err;
 
         if (s->left > 0) {
             step = smaller(bytes.len - at, s->left);
@@ -238,9 +239,9 @@ enum ml_err ml_http2_scan(struct ml_http2_scan *s, struct ml_str bytes, double n
         s->head[s->have++] = (unsigned char)bytes.p[at++];
         if (s->have < head_len(s))
             continue;
-        err = judge(s, p, now_s);
-        if (err != ML_OK)
-            return err;
+        s->failed = judge(s, p, now_s);
+        if (s->failed != ML_OK)
+            return s->failed;
         begin_frame(s);
     }
     return ML_OK;

@@ -80,6 +80,7 @@ struct ml_http2_scan {   /* zero-initialised at the start of a connection */
     unsigned char head[ML_HTTP2_FRAME_HEAD + 1]; /* with the length of a padding */
     struct ml_http2_streams streams;
     enum ml_http2_toll toll; /* with ML_LIMIT: what was too much */
+    enum ml_err failed;      /* from then on nothing is looked at */
 };
 
 /* Looks at the next bytes of the client.  ML_OK: all were seen.  ML_LIMIT: patience is at its end.

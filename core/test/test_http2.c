@@ -77,6 +77,14 @@ TEST(frames_that_are_of_no_use_are_borne_for_a_while)
     CHECK(strcmp(ml_http2_toll_word(scan.toll), "rapid_reset") == 0);
 }
 
+TEST(nothing_is_looked_at_behind_an_error)
+{
+    begin();
+    CHECK(frame(3, 1, 5, 1, 0) == ML_OK && frame(8, 0, 8, 1, 0) == ML_EOF);
+    for (int i = 0; i < 1000; i++)
+        CHECK(frame(8, 6, 0, 0, 0) == ML_EOF && scan.have <= sizeof scan.head);
+}
+
 TEST(patience_comes_back_with_time_and_with_what_is_served)
 {
     begin();
