@@ -121,7 +121,8 @@ describe("an attack", function()
   describe("on a tunnel", function()
     local UPGRADE = "GET /ws/x HTTP/1.1\r\nHost: a.example\r\nConnection: keep-alive, Upgrade\r\n"
       .. "Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    local SWITCH = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+    local SWITCH = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+      .. "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
     local ADMIN = "GET /admin HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n"
 
     local function switch(bytes, more)
