@@ -100,9 +100,11 @@ static void redirect_response(struct ml_exchange *ex)
 {
     const struct ml_listener_conf *conf = ml_intake_conf(ex);
     const struct ml_request *req = &ex->req;
-    struct ml_str host = host_text(req->authority), path = req->path;
+    struct ml_str host = conf->redirect_host, path = req->path;
     char port[16] = "";
 
+    if (host.len == 0)
+        host = host_text(req->authority);
     if (path.len == 0 || path.p[0] != '/') /* OPTIONS * */
         path = ML_STR("/");
     if (conf->redirect_port != 443)

@@ -35,6 +35,7 @@ struct ml_listener_conf { /* all times in seconds */
     double handshake_timeout; /* 10 */
     int redirect_status;      /* 0: none; else the answer to everything is "the same, over TLS" */
     int redirect_port;
+    struct ml_str redirect_host; /* empty: the one that the client asked for */
     struct ml_str *redirect_except; /* but to paths that begin so */
     unsigned redirect_except_count;
     struct ml_headers always; /* fields of answers to what never gets to a handler */
@@ -57,6 +58,9 @@ struct ml_inbound {
     struct ml_str service;     /* "service" field of the log */
     struct ml_shm_worker *stats;
     struct ml_request_metrics *metrics; /* may be NULL */
+    /* What the end of an exchange is told to, before its script forgets it; may be NULL. */
+    void (*record)(void *ctx, struct ml_exchange *ex, int status);
+    void *record_ctx;
     bool draining; /* answers say Connection: close */
     unsigned connections;
     struct ml_listener *listeners;

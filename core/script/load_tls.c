@@ -200,6 +200,7 @@ void ml_load_redirect(lua_State *L, struct ml_load *load, struct ml_listener_con
 
     c->redirect_status = (int)number_field(L, "redirect_status", 0);
     c->redirect_port = (int)number_field(L, "redirect_port", 443);
+    c->redirect_host = text_field(L, arena, "redirect_host", ML_STR(""));
     count = list_field(L, "redirect_except");
     if (count == 0)
         return;

@@ -32,7 +32,13 @@ M.settings = {
   service = text,
   poll_interval = { "seconds", optional = true, min = 0.1, unit = "seconds" },
   unsafe_files = { "list", of = "string", default = {} },
+  development = flag,
+  why = { "string", optional = true, one_of = { "some", "all" } },
+  slow_after = { "seconds", optional = true, min = 0.001, unit = "seconds" },
+  redact = { "list", of = "string", default = {} },
+  admin = { "table", optional = true },
 }
+M.admin = { listen = { "string" }, token = { "string", min = 16, max = 512 } }
 
 M.listen = {
   host = text,
@@ -89,6 +95,24 @@ function M.set(loader, given)
   local line = where.line()
   local conf = checked(M.settings, given, "gw.settings", line)
   loader:allow_unsafe(conf.unsafe_files)
+  if conf.admin then
+    local admin = checked(M.admin, conf.admin, "gw.settings: admin", line)
+    if not admin.listen:find("^[%d.]+:%d+$") and not admin.listen:find("^%[[%x:.]+%]:%d+$") then
+      where.fail('gw.settings: admin: listen is "address:port"', line)
+    end
+    if admin.token:find("[^%w%-._~+/=]") then
+      where.fail("gw.settings: admin: the token holds a character that Authorization: Bearer can not", line)
+    end
+    conf.admin_listen, conf.admin_token = admin.listen, admin.token
+  end
+  conf.why_all = conf.why == "all"
+  for i, name in ipairs(conf.redact) do
+    if not name:find("^[%w!#$%%&'*+.^_`|~-]+$") then
+      where.fail(('gw.settings: redact: "%s" is no name of a header'):format(name), line)
+    end
+    conf.redact[i] = name:lower() .. "\0"
+  end
+  conf.redact = table.concat(conf.redact)
   core.settings(conf)
 end
 
@@ -134,6 +158,7 @@ function M.add_listener(given)
     if redirect and conf.tls then wrong = "this listener has tls already" end
     if wrong then where.fail("gw.listen: redirect: " .. wrong, line) end
     conf.redirect_status, conf.redirect_port = redirect.status, redirect.port
+    conf.redirect_host = redirect.host
     conf.redirect_except = redirect.except
   end
   if conf.proxy_protocol then

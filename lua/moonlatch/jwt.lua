@@ -245,8 +245,8 @@ function M.new(warn, is_loaded)
     --- A function(token) -> claims | nil, code, message, with a cache of tokens that were good.
     -- @param rules { algs = (obligatory), iss, aud, sub, leeway = 0, required, reject_types, cache = true }
     verifier = function(keys, rules)
-      local for_core, no_cache = without_cache(rules)
-      return verifier(keys, for_core, no_cache)
+      local plain, no_cache = without_cache(rules)
+      return verifier(keys, plain, no_cache)
     end,
     --- The same for one token, without a cache.
     verify = function(token, keys, rules) return verifier(keys, rules, true)(token) end,

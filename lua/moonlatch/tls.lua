@@ -132,6 +132,9 @@ M.redirect = {
     end
   end },
   port = { "port", default = 443 },
+  host = { "string", optional = true, check = function(host)
+    if not host:find("^[%w_.-]+$") and not host:find("^%[[%x:.]+%]$") then return "must be a host without a port" end
+  end },
   except = { "list", of = "string", default = {} },
 }
 

@@ -345,6 +345,14 @@ describe("a listener that redirects", function()
     assert.equal(301, g:ask("GET /.well-known/acme-challenge/../../x", { port = port }).status)
   end)
 
+  it("may send everybody to one host", function()
+    local one = gateway.start { ["gateway.lua"] = [[
+      local gw = require "moonlatch"
+      gw.listen { host = "127.0.0.1", port = PORT, redirect = { host = "www.shop.test" } }]] }
+    assert.equal("https://www.shop.test/a", one:ask("GET /a", { host = "evil.test" }).headers.location)
+    refused(', redirect = { host = "a/b" }', "must be a host")
+  end)
+
   it("refuses what names no host", function()
     local s = socket.connect("127.0.0.1", g.port)
     s:settimeout(10)

@@ -26,6 +26,7 @@ return {
   { class = "moonlatch.TlsRedirect", options = true, schema = "tls.redirect",
     doc = "A listener that sends clients to the one with TLS.", members = {
       { 'to: "https" = "https"', "Where to." }, { "status: integer = 308", "301, 302, 307 or 308." },
+      { "host: string?", "Where to, whatever the client asked for." },
       { "port: integer = 443", "Of the listener with TLS." }, { "except: string[]?", "Paths that are answered." },
     } },
   { class = "moonlatch.ProxyProtocol", options = true, schema = "config.proxy_protocol",

@@ -1312,6 +1312,7 @@ local moonlatch_TlsCertificate = {}
 ---@class moonlatch.TlsRedirect
 ---@field to "https"? Where to. Default: `"https"`.
 ---@field status integer? 301, 302, 307 or 308. Default: `308`.
+---@field host string? Where to, whatever the client asked for.
 ---@field port integer? Of the listener with TLS. Default: `443`.
 ---@field except string[]? Paths that are answered.
 local moonlatch_TlsRedirect = {}
