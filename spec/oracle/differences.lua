@@ -72,7 +72,7 @@ M.rows = {
   { cases = "lb/static%-post", field = "headers%.allow", why = "RFC 9110 15.5.6: a 405 says what is allowed" },
   { cases = "lb/graphql%-prefix", field = any, why = "44: exact paths; everything else is the page" },
   { cases = "lb/health%-host", field = any, why = "44: exact paths; everything else is the page" },
-  { cases = "lb/redirect%-.*", field = any, why = "45: 308, to the host that was asked and the port that listens" },
+  { cases = "lb/redirect%-.*", field = any, why = "45: 308, with a body of its own" },
 
   -- connections
   { cases = "websocket/service%-path", field = "handshake%.status",
