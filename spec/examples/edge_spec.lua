@@ -14,6 +14,7 @@ local dir, pair, ca
 
 local function edge_env(env)
   env.LB_HTTPS_PORT, env.LB_HTTP_PORT = tostring(gateway.free_port()), tostring(gateway.free_port())
+  env.SERVER_NAME, env.LB_PUBLIC_PORT = "hospital.test", env.LB_HTTPS_PORT
   env.SSL_CERT_PATH, env.SSL_KEY_PATH, env.HOST = pair.cert, pair.key, "127.0.0.1"
   return env
 end

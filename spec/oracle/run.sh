@@ -12,7 +12,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export HOST=127.0.0.1 PORT_OFFSET="${PORT_OFFSET:-9000}"
 
-edge="env HOST=127.0.0.1 SERVER_NAME=hospital.example.com LB_PUBLIC_PORT=443 '$program' run '$site/edge' --workers 2 --control '$work/edge-'\$LB_HTTPS_PORT"
+edge="env HOST=127.0.0.1 '$program' run '$site/edge' --workers 2 --control '$work/edge-'\$LB_HTTPS_PORT"
 command="env HOST=127.0.0.1 '$program' run '$site' --workers 2 --control '$work/control-'\$PORT"
 (cd "$oracle" && node run-all.mjs --expected --b-cmd "$command" --b-lb-cmd "$edge" --json "$work/results.json" \
     --profile default,ratelimit,trustproxy,redis,slowdown,slowknobs,slowwindow,slowv3,minimal,graphql,lb) >"$work/log" 2>&1

@@ -4,7 +4,7 @@
 -- is, with a development certificate, beside `moonlatch run examples/hospital`.
 --
 --   LB_HTTPS_PORT 443, LB_HTTP_PORT 80, HOST 0.0.0.0   where it listens; the latter redirects to the former
---   SERVER_NAME, LB_PUBLIC_PORT   where it redirects to, when it is known otherwise outside
+--   SERVER_NAME hospital.example.com, LB_PUBLIC_PORT 443   where it redirects to: how it is known outside
 --   SSL_CERT_PATH, SSL_KEY_PATH   certificate chain and key (PEM); without them one for development is made
 --   API_GATEWAY_URLS              the API gateways, separated by commas; http://127.0.0.1:PORT (3100)
 --   STATIC_ROOT public            the page; every path that is no file is index.html, for it routes by itself

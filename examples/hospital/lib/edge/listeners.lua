@@ -19,10 +19,9 @@ function M.open(trusted)
     host = host, port = https, trusted_proxies = trusted,
     tls = cert ~= "" and { cert = cert, key = gw.env "SSL_KEY_PATH", ciphers = ciphers } or "self-signed",
   }
-  local name = gw.env("SERVER_NAME", "")
   gw.listen {
     host = host, port = gw.env.number("LB_HTTP_PORT", 80),
-    redirect = { host = name ~= "" and name or nil, port = gw.env.number("LB_PUBLIC_PORT", https) },
+    redirect = { host = gw.env("SERVER_NAME", "hospital.example.com"), port = gw.env.number("LB_PUBLIC_PORT", 443) },
   }
 end
 
