@@ -21,7 +21,8 @@ function M.open(trusted)
   }
   gw.listen {
     host = host, port = gw.env.number("LB_HTTP_PORT", 80),
-    redirect = { host = gw.env("SERVER_NAME", "hospital.example.com"), port = gw.env.number("LB_PUBLIC_PORT", 443) },
+    redirect = { host = gw.env("SERVER_NAME", "hospital.example.com"),
+                 port = gw.env.number("LB_PUBLIC_PORT", 443) },
   }
 end
 
