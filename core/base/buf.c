@@ -47,12 +47,10 @@ static void grow(struct ml_buf *b, size_t cap)
     *b = (struct ml_buf){p, 0, len, cap};
 }
 
-char *ml_buf_reserve(struct ml_buf *b, size_t len)
+char *ml_buf_grow(struct ml_buf *b, size_t len)
 {
     size_t have = ml_buf_len(b), cap = b->cap > 0 ? b->cap : ML_BUF_BLOCK;
 
-    if (b->cap - b->end >= len && b->p != NULL)
-        return b->p + b->end;
     if (b->p != NULL && b->cap - have >= len) {
         memmove(b->p, b->p + b->start, have);
         b->start = 0;
@@ -73,14 +71,6 @@ void ml_buf_consume(struct ml_buf *b, size_t len)
     b->start += len;
     if (b->start == b->end)
         b->start = b->end = 0;
-}
-
-void ml_buf_append(struct ml_buf *b, struct ml_str s)
-{
-    if (s.len == 0)
-        return;
-    memcpy(ml_buf_reserve(b, s.len), s.p, s.len);
-    b->end += s.len;
 }
 
 void ml_buf_printf(struct ml_buf *b, const char *format, ...)

@@ -27,8 +27,13 @@ static inline struct ml_str ml_buf_str(const struct ml_buf *b)
     return (struct ml_str){b->p + b->start, b->end - b->start};
 }
 
+/* ml_buf_reserve where there is no room yet. */
+char *ml_buf_grow(struct ml_buf *b, size_t len);
 /* Room for at least len bytes at the end: where to write them.  Pointers into the buffer die. */
-char *ml_buf_reserve(struct ml_buf *b, size_t len);
+static inline char *ml_buf_reserve(struct ml_buf *b, size_t len)
+{
+    return b->p != NULL && b->cap - b->end >= len ? b->p + b->end : ml_buf_grow(b, len);
+}
 /* Bytes that fit at the end without moving anything. */
 static inline size_t ml_buf_room(const struct ml_buf *b)
 {
@@ -40,7 +45,13 @@ static inline void ml_buf_commit(struct ml_buf *b, size_t len)
 }
 /* Forgets len bytes at the start. */
 void ml_buf_consume(struct ml_buf *b, size_t len);
-void ml_buf_append(struct ml_buf *b, struct ml_str s);
+static inline void ml_buf_append(struct ml_buf *b, struct ml_str s)
+{
+    if (s.len == 0)
+        return;
+    memcpy(ml_buf_reserve(b, s.len), s.p, s.len);
+    b->end += s.len;
+}
 void ml_buf_printf(struct ml_buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Gives the memory back; the buffer is empty and usable. */
 void ml_buf_release(struct ml_buf *b);

@@ -3,6 +3,9 @@
 
 #include <stdint.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 /* The longest output of one input byte: \ufffd. */
 enum { ESCAPE_MAX = 6 };
@@ -31,10 +34,32 @@ static inline bool plain8(const unsigned char *p)
             zero_bytes(x ^ EACH_BYTE('\\')) | zero_bytes(x ^ EACH_BYTE(0x7f))) == 0;
 }
 
+#ifdef __SSE2__
+/* A bit for each of the 16 bytes at p that is not plain. */
+static inline unsigned special16(const unsigned char *p)
+{
+    __m128i x = _mm_loadu_si128((const __m128i *)(const void *)p);
+    __m128i low = _mm_cmplt_epi8(x, _mm_set1_epi8(0x20)); /* as signed numbers: 0x80 and more too */
+    __m128i odd =
+        _mm_or_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8('"')), _mm_cmpeq_epi8(x, _mm_set1_epi8('\\')));
+
+    odd = _mm_or_si128(_mm_or_si128(odd, low), _mm_cmpeq_epi8(x, _mm_set1_epi8(0x7f)));
+    return (unsigned)_mm_movemask_epi8(odd);
+}
+#endif
+
 static size_t plain_run(const unsigned char *p, size_t len)
 {
     size_t n = 0;
 
+#ifdef __SSE2__
+    for (; len - n >= 16; n += 16) {
+        unsigned special = special16(p + n);
+
+        if (special != 0)
+            return n + (size_t)__builtin_ctz(special);
+    }
+#endif
     while (len - n >= 8 && plain8(p + n))
         n += 8;
     while (n < len && is_plain(p[n]))
@@ -140,6 +165,7 @@ void ml_json_string(struct ml_buf *out, struct ml_str s)
     const unsigned char *p = (const unsigned char *)s.p;
     size_t len = s.len;
 
+    ml_buf_reserve(out, len + 2); /* all that most strings need */
     ml_buf_append(out, ML_STR("\""));
     while (len > 0) {
         size_t n = plain_run(p, len);

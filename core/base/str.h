@@ -34,8 +34,8 @@ static inline bool ml_str_ieq(struct ml_str a, struct ml_str b)
 {
     if (a.len != b.len)
         return false;
-    for (size_t i = 0; i < a.len; i++)
-        if (ml_lower(a.p[i]) != ml_lower(b.p[i]))
+    for (size_t i = 0; i < a.len; i++) /* mostly the first letter tells them apart, or both are the same */
+        if (a.p[i] != b.p[i] && ml_lower(a.p[i]) != ml_lower(b.p[i]))
             return false;
     return true;
 }

@@ -1,7 +1,8 @@
 /* headers.c - a growing array of fields.
  *
  * A name is recognised by its length and one of its bytes, which leave one candidate at most; only
- * that one is compared.  The fields are few, so looking one up is a walk over their ids. */
+ * that one is compared.  The fields are few, so looking one up is a walk over their ids, and none
+ * when no name with its key was added. */
 #include "protocol/headers.h"
 
 #include "protocol/chars.h"
@@ -118,7 +119,7 @@ enum ml_header_id ml_header_id(struct ml_str name)
     return same_name(names[id], name) ? id : ML_H_OTHER;
 }
 
-static bool is_named(const struct ml_field *f, enum ml_header_id id, struct ml_str name)
+static inline bool is_named(const struct ml_field *f, enum ml_header_id id, struct ml_str name)
 {
     return f->id == id && (id != ML_H_OTHER || ml_str_ieq(f->name, name));
 }
@@ -136,41 +137,66 @@ static struct ml_field *find_from(const struct ml_headers *h, uint32_t index, en
 struct ml_field *ml_headers_get(const struct ml_headers *h, enum ml_header_id id)
 {
     assert(id != ML_H_OTHER);
+    if ((h->seen & ml_header_key(names[id])) == 0)
+        return NULL;
     return find_from(h, 0, id, ML_STR_NONE);
 }
 
 struct ml_field *ml_headers_find(const struct ml_headers *h, struct ml_str name)
 {
+    if ((h->seen & ml_header_key(name)) == 0)
+        return NULL;
     return find_from(h, 0, ml_header_id(name), name);
 }
 
 struct ml_field *ml_headers_next(const struct ml_headers *h, const struct ml_field *f)
 {
+    if ((h->again & ml_header_key(f->name)) == 0)
+        return NULL;
     return find_from(h, (uint32_t)(f - h->v) + 1, f->id, f->name);
 }
 
-static void grow(struct ml_headers *h, struct ml_arena *arena)
+static void grow(struct ml_headers *h, struct ml_arena *arena, uint32_t more)
 {
     uint32_t cap = h->cap > 0 ? h->cap * 2 : FIRST_CAP;
-    struct ml_field *v = ml_arena_alloc(arena, cap * sizeof *v);
+    struct ml_field *v;
 
+    while (cap - h->count < more)
+        cap *= 2;
+    v = ml_arena_alloc(arena, cap * sizeof *v);
     if (h->count > 0)
         memcpy(v, h->v, h->count * sizeof *v);
     h->v = v;
     h->cap = cap;
 }
 
-static void append(struct ml_headers *h, struct ml_arena *arena, struct ml_field field)
+static void append(struct ml_headers *h, struct ml_arena *arena, const struct ml_field *field,
+                   uint64_t key)
 {
     if (h->count == h->cap)
-        grow(h, arena);
-    h->v[h->count++] = field;
+        grow(h, arena, 1);
+    h->v[h->count++] = *field;
+    h->again |= h->seen & key;
+    h->seen |= key;
 }
 
 void ml_headers_add(struct ml_headers *h, struct ml_arena *arena, struct ml_str name,
                     struct ml_str value)
 {
-    append(h, arena, (struct ml_field){name, value, ml_header_id(name)});
+    append(h, arena, &(struct ml_field){name, value, ml_header_id(name)}, ml_header_key(name));
+}
+
+void ml_headers_add_all(struct ml_headers *h, struct ml_arena *arena, const struct ml_field *fields,
+                        uint32_t count, uint64_t keys)
+{
+    if (count == 0)
+        return;
+    if (h->cap - h->count < count)
+        grow(h, arena, count);
+    memcpy(h->v + h->count, fields, count * sizeof *fields);
+    h->count += count;
+    h->again |= keys; /* two of them may have the same */
+    h->seen |= keys;
 }
 
 /* Removes the fields of that name from index on. */
@@ -191,19 +217,23 @@ void ml_headers_set(struct ml_headers *h, struct ml_arena *arena, struct ml_str 
                     struct ml_str value)
 {
     enum ml_header_id id = ml_header_id(name);
-    struct ml_field *f = find_from(h, 0, id, name);
+    uint64_t key = ml_header_key(name);
+    struct ml_field *f = (h->seen & key) != 0 ? find_from(h, 0, id, name) : NULL;
 
     if (f == NULL) {
-        append(h, arena, (struct ml_field){name, value, id});
+        append(h, arena, &(struct ml_field){name, value, id}, key);
         return;
     }
     f->name = name;
     f->value = value;
-    remove_from(h, (uint32_t)(f - h->v) + 1, id, name);
+    if ((h->again & key) != 0)
+        remove_from(h, (uint32_t)(f - h->v) + 1, id, name);
 }
 
 uint32_t ml_headers_remove(struct ml_headers *h, struct ml_str name)
 {
+    if ((h->seen & ml_header_key(name)) == 0)
+        return 0;
     return remove_from(h, 0, ml_header_id(name), name);
 }
 

@@ -57,9 +57,19 @@ struct ml_field {
 struct ml_headers { /* zero-initialised is empty */
     struct ml_field *v;
     uint32_t count, cap;
+    /* The keys of all names that were ever added, and of those that were added when their key was
+     * there already: most look-ups are for fields that are absent, or there once. */
+    uint64_t seen, again;
 };
 
 enum ml_header_id ml_header_id(struct ml_str name);
+
+/* One bit, the same for all writings of a name; other names may have it too. */
+static inline uint64_t ml_header_key(struct ml_str name)
+{
+    return name.len == 0 ? 1
+                         : (uint64_t)1 << ((name.len * 5 + ((unsigned char)name.p[0] | 0x20)) & 63);
+}
 
 /* The first field of that name, or NULL. */
 struct ml_field *ml_headers_get(const struct ml_headers *h, enum ml_header_id id);
@@ -70,6 +80,9 @@ struct ml_field *ml_headers_next(const struct ml_headers *h, const struct ml_fie
 /* Appends a field.  name and value are not copied: they must live as long as the arena. */
 void ml_headers_add(struct ml_headers *h, struct ml_arena *arena, struct ml_str name,
                     struct ml_str value);
+/* Appends fields that are complete, with their ids.  keys: of all their names. */
+void ml_headers_add_all(struct ml_headers *h, struct ml_arena *arena, const struct ml_field *fields,
+                        uint32_t count, uint64_t keys);
 /* Replaces the first field of that name, removes the others; appends if there was none. */
 void ml_headers_set(struct ml_headers *h, struct ml_arena *arena, struct ml_str name,
                     struct ml_str value);

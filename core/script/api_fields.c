@@ -10,28 +10,35 @@
  *   fields:keep(req)                        also on answers that the core makes by itself, in place
  *                                           of the chain's: a script failed, a body came too late
  *
- * The texts of all fields are one block, so a message gets them by one copy. */
+ * Fields are kept as a message has them, those that are set in one run, so a message gets them by
+ * one copy.  A set that was made while the site was loaded lives as long as the VM, which outlives
+ * its messages: they use its texts.  Of another one they get their own. */
 #include "script/api.h"
 
 enum { FIELDS_MAX = 64 };
 
-enum action { SET, REMOVE, REMOVE_PREFIX, MERGE };
-
-struct entry {
-    enum action action;
-    size_t name, name_len, value, value_len; /* offsets into the block */
-};
+enum action { SET, REMOVE, REMOVE_PREFIX, MERGE, ACTIONS };
 
 struct fields {
-    unsigned count;
-    uint64_t lengths; /* bit n: a name of n (modulo 64) bytes is replaced or removed */
-    size_t len;       /* of the block, which follows the entries */
-    struct entry entries[];
+    unsigned count[ACTIONS], total;
+    uint64_t set_keys, room_keys; /* of the names that are set; of those that make room for them */
+    bool pinned;                  /* lives as long as the VM */
+    size_t len;                   /* of the texts, which follow the fields */
+    struct ml_field v[];          /* by action, then in the order of the list */
 };
+
+static const struct ml_field *begin_of(const struct fields *f, enum action action)
+{
+    const struct ml_field *begin = f->v;
+
+    for (unsigned i = 0; i < action; i++)
+        begin += f->count[i];
+    return begin;
+}
 
 static char *block_of(const struct fields *f)
 {
-    return (char *)(f->entries + f->count);
+    return (char *)(f->v + f->total);
 }
 
 /* ---- reading the list at index 1 ---- */
@@ -75,89 +82,86 @@ static enum action read_entry(lua_State *L, int i, struct ml_str *name, struct m
     return lua_toboolean(L, -1) ? MERGE : SET;
 }
 
-static size_t measure(lua_State *L, int count)
+static void measure(lua_State *L, int count, struct fields *sum)
 {
     struct ml_str name, value;
-    size_t len = 0;
 
     for (int i = 1; i <= count; i++) {
-        read_entry(L, i, &name, &value);
-        len += name.len + value.len;
+        sum->count[read_entry(L, i, &name, &value)]++;
+        sum->total++;
+        sum->len += name.len + value.len;
         lua_settop(L, 1);
     }
-    return len;
 }
 
 /* Two values of one header would both be sent. */
-static void check_twice(lua_State *L, const struct fields *f, int i)
+static void check_twice(lua_State *L, int i, const struct ml_field *begin,
+                        const struct ml_field *field)
 {
-    const struct entry *e = &f->entries[i - 1];
-    struct ml_str name = {block_of(f) + e->name, e->name_len};
-
-    for (int n = 0; n < i - 1 && e->action == SET; n++) {
-        const struct entry *former = &f->entries[n];
-
-        if (former->action == SET &&
-            ml_str_ieq(name, (struct ml_str){block_of(f) + former->name, former->name_len}))
+    for (const struct ml_field *former = begin; former < field; former++)
+        if (ml_str_ieq(former->name, field->name))
             refuse(L, i, "this header is set twice");
-    }
 }
 
-/* A prefix may begin names of any length. */
-static uint64_t lengths_of(const struct entry *e)
+static struct ml_str store(char **end, struct ml_str s)
 {
-    switch (e->action) {
-    case MERGE:
-        return 0;
-    case REMOVE_PREFIX:
-        return ~(uint64_t)0;
-    default:
-        return (uint64_t)1 << (e->name_len & 63);
-    }
-}
-
-static size_t store(char *block, size_t *end, struct ml_str s)
-{
-    size_t at = *end;
+    struct ml_str kept = {*end, s.len};
 
     if (s.len > 0)
-        memcpy(block + at, s.p, s.len);
+        memcpy(*end, s.p, s.len);
     *end += s.len;
-    return at;
+    return kept;
+}
+
+static void note_key(struct fields *f, enum action action, struct ml_str name)
+{
+    if (action == SET)
+        f->set_keys |= ml_header_key(name);
+    if (action == SET || action == REMOVE)
+        f->room_keys |= ml_header_key(name);
+}
+
+/* The counts of f are known. */
+static void fill(lua_State *L, struct fields *f)
+{
+    unsigned done[ACTIONS] = {0};
+    char *end = block_of(f);
+
+    for (int i = 1; i <= (int)f->total; i++) {
+        struct ml_str name, value;
+        enum action action = read_entry(L, i, &name, &value);
+        struct ml_field *begin = f->v + (begin_of(f, action) - f->v);
+        struct ml_field *field = begin + done[action]++;
+
+        name.len -= action == REMOVE_PREFIX; /* the star */
+        *field = (struct ml_field){store(&end, name), store(&end, value), ml_header_id(name)};
+        note_key(f, action, name);
+        if (action == SET)
+            check_twice(L, i, begin, field);
+        lua_settop(L, 2);
+    }
 }
 
 static int fields_new(lua_State *L)
 {
-    struct ml_bridge *b = ml_bridge_of(L);
-    struct fields *f;
+    struct fields sum = {.pinned = ml_task_running(L) == NULL}, *f;
     int count;
-    size_t len, end = 0;
 
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
     count = (int)lua_objlen(L, 1);
     if (count > FIELDS_MAX)
         return luaL_argerror(L, 1, "there are more than 64 fields");
-    len = measure(L, count);
-    f = lua_newuserdata(L, sizeof *f + (size_t)count * sizeof *f->entries + len);
-    f->count = (unsigned)count;
-    f->len = len;
-    f->lengths = 0;
-    for (int i = 1; i <= count; i++) {
-        struct ml_str name, value;
-        struct entry *e = &f->entries[i - 1];
-
-        e->action = read_entry(L, i, &name, &value);
-        e->name_len = name.len - (e->action == REMOVE_PREFIX);
-        e->value_len = value.len;
-        e->name = store(block_of(f), &end, name);
-        e->value = store(block_of(f), &end, value);
-        f->lengths |= lengths_of(e);
-        check_twice(L, f, i);
-        lua_settop(L, 2);
-    }
-    lua_rawgeti(L, LUA_REGISTRYINDEX, b->fields_metatable);
+    measure(L, count, &sum);
+    f = lua_newuserdata(L, sizeof *f + sum.total * sizeof *f->v + sum.len);
+    *f = sum;
+    fill(L, f);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, ml_bridge_of(L)->fields_metatable);
     lua_setmetatable(L, 2);
+    if (f->pinned) {
+        lua_pushvalue(L, 2);
+        luaL_ref(L, LUA_REGISTRYINDEX);
+    }
     return 1;
 }
 
@@ -165,21 +169,24 @@ static int fields_new(lua_State *L)
 
 static bool starts_with(struct ml_str name, struct ml_str prefix)
 {
-    name.len = name.len < prefix.len ? name.len : prefix.len;
+    if (name.len < prefix.len || ml_lower(name.p[0]) != ml_lower(prefix.p[0]))
+        return false;
+    name.len = prefix.len;
     return ml_str_ieq(name, prefix);
 }
 
 /* Does a field of that name make room for what is to be put? */
 static bool is_replaced(const struct fields *f, struct ml_str name)
 {
-    for (unsigned i = 0; i < f->count; i++) {
-        const struct entry *e = &f->entries[i];
-        struct ml_str own = {block_of(f) + e->name, e->name_len};
+    const struct ml_field *prefix = begin_of(f, REMOVE_PREFIX);
 
-        if (e->action == REMOVE_PREFIX ? starts_with(name, own)
-                                       : e->action != MERGE && ml_str_ieq(name, own))
+    if ((f->room_keys & ml_header_key(name)) != 0)
+        for (const struct ml_field *i = f->v; i < prefix; i++)
+            if (ml_str_ieq(i->name, name))
+                return true;
+    for (unsigned i = 0; i < f->count[REMOVE_PREFIX]; i++)
+        if (starts_with(name, prefix[i].name))
             return true;
-    }
     return false;
 }
 
@@ -187,13 +194,15 @@ static void make_room(const struct fields *f, struct ml_headers *h)
 {
     uint32_t kept = 0;
 
-    for (uint32_t i = 0; i < h->count; i++) {
-        bool other = (f->lengths >> (h->v[i].name.len & 63) & 1) == 0; /* the usual case, at once */
-
-        if (other || !is_replaced(f, h->v[i].name))
+    if ((h->seen & f->room_keys) == 0 && f->count[REMOVE_PREFIX] == 0)
+        return;
+    while (kept < h->count && !is_replaced(f, h->v[kept].name))
+        kept++;
+    for (uint32_t i = kept + 1; i < h->count; i++)
+        if (!is_replaced(f, h->v[i].name))
             h->v[kept++] = h->v[i];
-    }
-    h->count = kept;
+    if (kept < h->count)
+        h->count = kept;
 }
 
 static bool has_element(struct ml_str list, struct ml_str wanted)
@@ -228,37 +237,49 @@ static void merge(struct ml_headers *h, struct ml_arena *arena, struct ml_str na
     ml_headers_set(h, arena, name, all);
 }
 
-static void put(const struct fields *f, struct ml_headers *h, struct ml_arena *arena)
+/* Of fields whose set may be gone before the message is. */
+static void own_texts(const struct fields *f, struct ml_field *fields, uint32_t count,
+                      struct ml_arena *arena)
 {
-    char *block = ml_arena_alloc(arena, f->len + 1);
+    const char *block = block_of(f);
+    char *copy = ml_arena_alloc(arena, f->len + 1);
 
-    memcpy(block, block_of(f), f->len);
-    make_room(f, h);
-    for (unsigned i = 0; i < f->count; i++) {
-        const struct entry *e = &f->entries[i];
-        struct ml_str name = {block + e->name, e->name_len};
-        struct ml_str value = {block + e->value, e->value_len};
-
-        if (e->action == SET)
-            ml_headers_add(h, arena, name, value);
-        else if (e->action == MERGE)
-            merge(h, arena, name, value);
+    memcpy(copy, block, f->len);
+    for (uint32_t i = 0; i < count; i++) {
+        fields[i].name.p = copy + (fields[i].name.p - block);
+        fields[i].value.p = copy + (fields[i].value.p - block);
     }
 }
 
-/* What put() may need: its block, the fields, and merged lists, which are no longer than all that
- * is there, once for each line. */
+static void put(const struct fields *f, struct ml_headers *h, struct ml_arena *arena)
+{
+    const struct ml_field *merged = begin_of(f, MERGE);
+
+    make_room(f, h);
+    ml_headers_add_all(h, arena, f->v, f->count[SET], f->set_keys);
+    if (!f->pinned)
+        own_texts(f, h->v + h->count - f->count[SET], f->count[SET], arena);
+    for (unsigned i = 0; i < f->count[MERGE]; i++) {
+        struct ml_field field = merged[i];
+
+        if (!f->pinned)
+            own_texts(f, &field, 1, arena);
+        merge(h, arena, field.name, field.value);
+    }
+}
+
+/* What put() may need: texts, the fields, and merged lists, which are no longer than all that is
+ * there, once for each line. */
 static void reserve(lua_State *L, const struct fields *f, const struct ml_headers *h,
                     const struct ml_arena *arena)
 {
-    size_t values = 0, merges = 0;
+    size_t values = 0, merges = f->count[MERGE];
 
-    for (unsigned i = 0; i < f->count; i++)
-        merges += f->entries[i].action == MERGE;
     for (uint32_t i = 0; merges > 0 && i < h->count; i++)
         values += h->v[i].value.len + 2;
     ml_handle_reserve(L, arena,
-                      f->len + 1 + 2 * (h->count + f->count + 1) * sizeof *h->v +
+                      (f->pinned ? 0 : merges + 1) * (f->len + 1) +
+                          2 * (h->count + f->total + 1) * sizeof *h->v +
                           merges * (h->count + 1) * (values + f->len));
 }
 

@@ -39,6 +39,56 @@ TEST(each_known_name_has_its_id_in_any_case)
     }
 }
 
+/* Their keys are remembered, which must not show. */
+TEST(removed_fields_are_gone_and_may_come_again)
+{
+    struct ml_arena *arena = ml_arena_new();
+    struct ml_headers h = {0};
+
+    for (int round = 0; round < 3; round++) {
+        CHECK(ml_headers_find(&h, ML_STR("X-One")) == NULL);
+        CHECK(ml_headers_get(&h, ML_H_HOST) == NULL);
+        ml_headers_add(&h, arena, ML_STR("x-one"), ML_STR("1"));
+        ml_headers_set(&h, arena, ML_STR("Host"), ML_STR("h"));
+        ml_headers_add(&h, arena, ML_STR("X-ONE"), ML_STR("2"));
+        CHECK(is(ml_headers_find(&h, ML_STR("X-one")), "1"));
+        CHECK(is(ml_headers_next(&h, ml_headers_find(&h, ML_STR("X-one"))), "2"));
+        CHECK(is(ml_headers_get(&h, ML_H_HOST), "h"));
+        CHECK(ml_headers_next(&h, ml_headers_get(&h, ML_H_HOST)) == NULL);
+        ml_headers_set(&h, arena, ML_STR("X-oNE"), ML_STR("3"));
+        CHECK(h.count == 2);
+        CHECK(is(ml_headers_find(&h, ML_STR("x-one")), "3"));
+        CHECK(ml_headers_remove(&h, ML_STR("X-One")) == 1);
+        CHECK(ml_headers_remove(&h, ML_STR("HOST")) == 1);
+        CHECK(h.count == 0);
+    }
+    ml_arena_free(&arena);
+}
+
+TEST(many_fields_are_added_at_once)
+{
+    struct ml_arena *arena = ml_arena_new();
+    struct ml_headers h = {0};
+    struct ml_field fields[50];
+    uint64_t keys = 0;
+
+    for (int i = 0; i < 50; i++) {
+        struct ml_str name = ml_arena_printf(arena, "X-%d", i % 49); /* the last is the first */
+
+        fields[i] = (struct ml_field){name, name, ML_H_OTHER};
+        keys |= ml_header_key(name);
+    }
+    ml_headers_add(&h, arena, ML_STR("A"), ML_STR("a"));
+    ml_headers_add_all(&h, arena, fields, 50, keys);
+    ml_headers_add_all(&h, arena, NULL, 0, 0);
+    CHECK(h.count == 51);
+    for (int i = 0; i < 50; i++)
+        CHECK(is(ml_headers_find(&h, fields[i].name), fields[i].value.p));
+    CHECK(ml_headers_next(&h, ml_headers_find(&h, ML_STR("x-0"))) == &h.v[50]);
+    CHECK(is(ml_headers_find(&h, ML_STR("a")), "a"));
+    ml_arena_free(&arena);
+}
+
 /* One byte changed, left out or added: it is another name. */
 TEST(what_is_only_similar_is_unknown)
 {

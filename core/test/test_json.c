@@ -40,8 +40,8 @@ TEST(a_special_byte_is_seen_at_every_place_of_a_word)
     static const unsigned char special[] = {0, 0x1f, '"', '\\', 0x7f, 0x80, 0xff};
 
     for (size_t s = 0; s < sizeof special; s++)
-        for (size_t at = 0; at < 17; at++) {
-            char in[17];
+        for (size_t at = 0; at < 33; at++) {
+            char in[33];
             struct ml_buf b = {0};
 
             memset(in, 'x', sizeof in);
