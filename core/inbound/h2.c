@@ -332,6 +332,10 @@ static void count_connection(struct ml_h2 *h)
 
 static void leave(struct ml_h2 *h)
 {
+    if (h->port->in->draining)
+        for (struct h2_stream *s = h->streams; s != NULL; s = s->next)
+            if (s->tunnel)
+                ml_exchange_leave(s->ex);
     if (h->state != H2_RUN)
         return;
     nghttp2_submit_shutdown_notice(h->session);

@@ -46,9 +46,9 @@ static struct ml_str lower(struct ml_arena *arena, struct ml_str name)
 }
 
 /* Fields that belong to a connection of HTTP/1.1 (RFC 9113 section 8.2.2), or that are ours. */
-static bool left_out(const struct h2_stream *s, enum ml_header_id id)
+static bool left_out(const struct h2_stream *s, const struct ml_field *f)
 {
-    switch (id) {
+    switch (f->id) {
     case ML_H_CONNECTION:
     case ML_H_KEEP_ALIVE:
     case ML_H_PROXY_CONNECTION:
@@ -58,8 +58,8 @@ static bool left_out(const struct h2_stream *s, enum ml_header_id id)
         return true;
     case ML_H_TRAILER:
         return !s->conf->trailers_pass;
-    default:
-        return false;
+    default: /* RFC 8441 section 5.1: the key was ours too */
+        return s->tunnel && ml_str_ieq(f->name, ML_STR("sec-websocket-accept"));
     }
 }
 
@@ -94,7 +94,7 @@ static nghttp2_nv *fields(struct h2_stream *s, size_t *count)
     for (uint32_t i = 0; i < res->headers.count; i++) {
         const struct ml_field *f = &res->headers.v[i];
 
-        if (left_out(s, f->id))
+        if (left_out(s, f))
             continue;
         has_date |= f->id == ML_H_DATE;
         nv[n++] = nv_of(lower(arena, f->name), f->value, flags_of(f->id));
@@ -125,7 +125,7 @@ static void wire_interim(void *ctx, struct ml_exchange *ex, int status, const st
     nv = ml_arena_alloc(ex->arena, (count + 1) * sizeof *nv);
     nv[n++] = nv_of(ML_STR(":status"), digits(ex->arena, (uint64_t)status), 0);
     for (size_t i = 0; i < count; i++)
-        if (!left_out(s, h->v[i].id))
+        if (!left_out(s, &h->v[i]))
             nv[n++] = nv_of(h->v[i].name, h->v[i].value, 0); /* not ours: nghttp2 copies it */
     nghttp2_submit_headers(s->h2->session, NGHTTP2_FLAG_NONE, s->id, NULL, nv, n, NULL);
     ml_h2_wake(s->h2);
@@ -256,6 +256,8 @@ void ml_h2_answer_data(struct h2_stream *s, const uint8_t *head, size_t len)
     }
     s->ex->notes.bytes_out += len;
     ml_http2_patience_earn(&s->h2->patience, (double)len / 1024 * ML_HTTP2_PER_KIB);
+    if (s->tunnel && len > 0) /* messages are small, and some clients acknowledge each */
+        ml_http2_patience_earn(&s->h2->patience, ML_HTTP2_PER_MESSAGE);
 }
 
 /* ---- the begin ---- */
@@ -282,10 +284,39 @@ static void settle_length(struct h2_stream *s)
     s->answer.left = res->length;
 }
 
-/* An upstream or a script that switches protocols without having been asked to. */
-static bool impossible(const struct h2_stream *s)
+/* What can not be said: 101 by an upstream or a script that was not asked to switch protocols, and
+ * 2xx to who asks for a tunnel, for it would mean that there is one. */
+static enum ml_err judge(const struct h2_stream *s)
 {
-    return s->ex->res.status < 200 && !s->tunnel;
+    int status = s->ex->res.status;
+
+    if (s->tunnel)
+        return ML_OK;
+    if (status < 200)
+        return ML_UP_PROTOCOL;
+    return s->connect && status < 300 ? ML_NOT_IMPLEMENTED : ML_OK;
+}
+
+/* The answer is an error instead when nothing else can be said any more. */
+static void settle_answer(struct h2_stream *s)
+{
+    struct ml_exchange *ex = s->ex;
+    struct ml_pipe *p = ex->res.body;
+    enum ml_err err;
+
+    s->tunnel = s->connect && ex->res.status == 101 && p != NULL;
+    err = p != NULL && p->state == ML_PIPE_ABORTED ? p->why : judge(s);
+    if (err == ML_OK)
+        return;
+    s->tunnel = false;
+    ml_exchange_error_response(ex, err);
+}
+
+static void begin_tunnel(struct h2_stream *s)
+{
+    ml_h2_body_tunnel(s);
+    if (s->h2->port->in->draining)
+        ml_exchange_leave(s->ex);
 }
 
 static bool is_empty(const struct ml_response *res)
@@ -296,18 +327,17 @@ static bool is_empty(const struct ml_response *res)
 static void begin(struct h2_stream *s)
 {
     struct ml_exchange *ex = s->ex;
-    struct ml_pipe *p = ex->res.body;
+    struct ml_pipe *p;
     nghttp2_data_provider provider = {.source.ptr = s, .read_callback = read_body};
     bool empty = false;
     size_t count;
     nghttp2_nv *nv;
 
-    if (p != NULL && p->state == ML_PIPE_ABORTED)
-        ml_exchange_error_response(ex, p->why); /* nothing was sent: a plain error still can */
-    else if (impossible(s))
-        ml_exchange_error_response(ex, ML_UP_PROTOCOL);
+    settle_answer(s);
     p = ex->res.body;
-    if (!s->tunnel) {
+    if (s->tunnel) {
+        begin_tunnel(s);
+    } else {
         settle_length(s);
         empty = is_empty(&ex->res);
     }
@@ -343,6 +373,10 @@ void ml_h2_answer_work(struct h2_stream *s)
 
         a->took = 0;
         ml_pipe_took(p, took);
+    }
+    if (s->tunnel && p->state == ML_PIPE_ABORTED && ml_buf_len(&p->buf) == 0) {
+        ml_h2_stream_reset(s, NGHTTP2_CANCEL, p->why); /* RFC 8441 section 5 */
+        return;
     }
     if (a->deferred && (ml_buf_len(&p->buf) > 0 || p->state != ML_PIPE_OPEN)) {
         a->deferred = false;

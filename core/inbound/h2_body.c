@@ -19,8 +19,13 @@ static bool too_large(const struct h2_stream *s)
     const struct ml_exchange *ex = s->ex;
     uint64_t came = ex->notes.bytes_in;
 
-    return !ex->req.has_length && !s->tunnel &&
+    return !ex->req.has_length && !s->connect &&
            (came > s->conf->body_max || (ex->body_limited && came > ex->body_max));
+}
+
+static void wake(void *stream) /* callback of the pipe */
+{
+    ml_h2_stream_queue(stream);
 }
 
 void ml_h2_body_data(struct h2_stream *s, struct ml_str bytes)
@@ -35,6 +40,8 @@ void ml_h2_body_data(struct h2_stream *s, struct ml_str bytes)
     if (p != NULL && !s->body.dead && s->head.wrong == ML_OK && !too_large(s)) {
         ml_buf_append(&p->buf, bytes);
         s->body.filled += bytes.len;
+    } else if (s->connect && !s->answer.submitted) {
+        ml_buf_append(&s->body.early, bytes); /* a client that does not wait for its tunnel */
     }
     if (s->answer.complete)
         s->body.dropped += bytes.len;
@@ -99,10 +106,10 @@ static void tell(struct h2_stream *s)
 static void give_back(struct h2_stream *s)
 {
     const struct ml_pipe *p = s->ex->req.body;
-    uint64_t held = 0, taken;
+    uint64_t held = ml_buf_len(&s->body.early), taken;
 
     if (p != NULL && p->state != ML_PIPE_ABORTED)
-        held = ml_buf_len(&p->buf);
+        held += ml_buf_len(&p->buf);
     if (held > s->body.received) /* a script has put another body in its place */
         held = s->body.received;
     taken = s->body.received - held;
@@ -123,6 +130,21 @@ void ml_h2_body_work(struct h2_stream *s)
     give_back(s);
     if (s->body.dropped > H2_DRAIN_MAX) /* RFC 9113 section 8.1: the answer does not need it */
         ml_h2_stream_reset(s, NGHTTP2_NO_ERROR, ML_OK);
+}
+
+void ml_h2_body_tunnel(struct h2_stream *s)
+{
+    struct ml_pipe *p = open_pipe(s);
+
+    if (p == NULL)
+        return; /* nobody takes what the client sends */
+    p->on_room = wake;
+    p->room_ctx = s;
+    p->metered = true;
+    s->body.filled += ml_buf_len(&s->body.early);
+    ml_buf_append(&p->buf, ml_buf_str(&s->body.early));
+    ml_buf_release(&s->body.early);
+    ml_h2_stream_queue(s);
 }
 
 double ml_h2_body_due_s(const struct h2_stream *s)

@@ -192,11 +192,12 @@ nghttp2_session *ml_h2_frames_session(struct ml_h2 *h)
         {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, conf->http2_streams},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)conf->limits.head_max},
+        {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
     };
+    size_t count = sizeof settings / sizeof *settings - !conf->http2_websockets;
 
     if (nghttp2_session_server_new2(&session, callbacks(), h, o) != 0 ||
-        nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings,
-                                sizeof settings / sizeof *settings) != 0 ||
+        nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings, count) != 0 ||
         nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, 0, H2_CONN_WINDOW) != 0)
         abort();
     nghttp2_option_del(o);

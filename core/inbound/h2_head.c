@@ -7,6 +7,8 @@
  * answered as in HTTP/1.1, without a handler. */
 #include "inbound/h2_parts.h"
 
+#include "protocol/websocket.h"
+
 enum { METHOD_MAX = 64, ENDLESS = 4, ENDLESS_MIN = 64 << 10 };
 
 static struct ml_str str_of(nghttp2_rcbuf *rc)
@@ -217,6 +219,32 @@ static void open_body(struct h2_stream *s)
     ml_h2_due(s->h2, ml_h2_body_due_s(s));
 }
 
+/* RFC 8441: what HTTP/1.1 says by a GET with Upgrade.  For everybody behind us it is that, with the
+ * key that upstreams of HTTP/1.1 want. */
+static void become_upgrade(struct h2_stream *s, bool end_stream)
+{
+    struct ml_request *req = &s->ex->req;
+    struct ml_arena *arena = s->ex->arena;
+    char *key = ml_arena_alloc(arena, ML_WEBSOCKET_KEY_LEN);
+
+    s->connect = true;
+    if (end_stream || req->has_length) /* a tunnel that has ended, or that will */
+        s->head.wrong = ML_BAD_REQUEST;
+    ml_websocket_key(key);
+    req->method = ML_STR("GET");
+    req->upgrade = ML_STR("websocket");
+    ml_headers_set(&req->headers, arena, ML_STR("connection"), ML_STR("Upgrade"));
+    ml_headers_set(&req->headers, arena, ML_STR("upgrade"), req->upgrade);
+    ml_headers_set(&req->headers, arena, ML_STR("sec-websocket-key"),
+                   (struct ml_str){key, ML_WEBSOCKET_KEY_LEN});
+}
+
+static bool asks_for_websocket(const struct h2_head *head)
+{
+    return ml_str_eq(head->method, ML_STR("CONNECT")) &&
+           ml_str_ieq(head->protocol, ML_STR("websocket"));
+}
+
 void ml_h2_head_complete(struct h2_stream *s, bool end_stream)
 {
     struct ml_request *req = &s->ex->req;
@@ -227,9 +255,11 @@ void ml_h2_head_complete(struct h2_stream *s, bool end_stream)
     req->major = 2;
     join_cookies(s);
     fill_length(req);
+    if (asks_for_websocket(&s->head))
+        become_upgrade(s, end_stream);
     if (end_stream)
         s->body.ended = s->body.done = true;
-    else
+    else if (!s->connect)
         open_body(s);
     ml_h2_stream_queue(s);
 }

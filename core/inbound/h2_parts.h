@@ -41,6 +41,7 @@ struct h2_body {
     uint64_t received, credited; /* bytes that came; bytes whose room the client has got back */
     uint64_t dropped;            /* bytes that came after the answer */
     size_t filled;               /* of the pipe, since its consumer was told */
+    struct ml_buf early;         /* what came for a tunnel that is not there yet */
     double seen_s, begin_s;      /* last progress; begin of what counts for the least rate */
     uint64_t counted;            /* bytes since begin_s */
     bool ended;                  /* END_STREAM came */
@@ -72,7 +73,8 @@ struct h2_stream {                      /* in the arena of its exchange */
     int32_t id;
     bool started;    /* a handler or an error of ours has it */
     bool reset;      /* we have reset it ourselves */
-    bool tunnel;     /* an extended CONNECT (RFC 8441) that was taken */
+    bool connect;    /* an extended CONNECT (RFC 8441): a WebSocket is asked for */
+    bool tunnel;     /* and was granted */
     bool closed;     /* nghttp2 has forgotten it */
     enum ml_err why; /* it ended early */
     struct h2_head head;
@@ -170,6 +172,7 @@ void ml_h2_body_end(struct h2_stream *s);
 void ml_h2_body_fail(struct h2_stream *s, enum ml_err why);
 void ml_h2_body_work(struct h2_stream *s); /* tells the consumer, gives room back to the client */
 double ml_h2_body_due_s(const struct h2_stream *s);
+void ml_h2_body_tunnel(struct h2_stream *s); /* all that comes goes into req.body, as it is now */
 
 /* h2_answer.c */
 extern const struct ml_wire ml_h2_answer_wire; /* without ctx: the stream */

@@ -86,11 +86,12 @@ void ml_h2_stream_answered(struct h2_stream *s)
         return;
     log_stream(s, ex->res.status);
     ml_http2_patience_earn(&s->h2->patience, ML_HTTP2_PER_ANSWER);
-    if (s->body.ended || ex->req.body == NULL)
+    if (s->body.ended)
         return;
     s->answer.progress_s = h2_now_s(s->h2);
     ml_h2_due(s->h2, ml_h2_answer_due_s(s));
-    ml_pipe_abort(ex->req.body, ML_CANCELLED);
+    if (ex->req.body != NULL)
+        ml_pipe_abort(ex->req.body, ML_CANCELLED);
 }
 
 static void forget(struct h2_stream *s)
@@ -98,6 +99,7 @@ static void forget(struct h2_stream *s)
     struct ml_h2 *h = s->h2;
 
     unqueue(s);
+    ml_buf_release(&s->body.early);
     *s->link = s->next;
     if (s->next != NULL)
         s->next->link = s->link;

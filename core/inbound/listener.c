@@ -43,6 +43,7 @@ void ml_listener_defaults(struct ml_listener_conf *conf)
         .body_rate_min = 50,
         .connections_max = 16384,
         .http2 = true,
+        .http2_websockets = true,
         .http2_streams = 100,
     };
 }

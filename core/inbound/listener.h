@@ -40,6 +40,7 @@ struct ml_listener_conf { /* all times in seconds */
     unsigned redirect_except_count;
     struct ml_headers always; /* fields of answers to what never gets to a handler */
     bool http2;               /* clients may speak it; default true */
+    bool http2_websockets;    /* RFC 8441 is offered; default true */
     uint32_t http2_streams;   /* requests at once of one connection; 100 */
     bool trailers_pass;       /* forward safe trailers both ways; default false: they are dropped */
 };

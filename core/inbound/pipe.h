@@ -27,6 +27,7 @@ struct ml_pipe {
     enum ml_pipe_state state;
     enum ml_err why;            /* with ABORTED */
     uint64_t passed;            /* bytes that went through */
+    bool metered;               /* the producer counts what is taken, also when it has room */
     void (*on_data)(void *ctx); /* consumer: bytes, eof or abort came */
     void *data_ctx;
     void (*on_room)(void *ctx); /* producer: bytes were taken, or the consumer aborted */

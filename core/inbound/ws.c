@@ -170,7 +170,7 @@ static void read_frames(struct ml_ws *ws)
     if (ml_buf_len(&ws->in->buf) == 0)
         ml_buf_release(&ws->in->buf); /* it may be silent from now on */
     set_timer(ws);
-    if (full && !ml_pipe_full(ws->in))
+    if ((full && !ml_pipe_full(ws->in)) || ws->in->metered)
         ml_pipe_took(ws->in, 1);
 }
 

@@ -171,6 +171,8 @@ void ml_upstream_forward(struct ml_group *g, struct ml_exchange *ex, const struc
     ex->notes.upstream = ml_arena_dup(ex->arena, g->conf.name);
     ex->notes.why = ML_OK;
     u->forwarding = true;
+    if (ex->req.major == 2 && ex->req.upgrade.len > 0 && !u->upgrade)
+        ml_upstream_try_give_up(u, ML_NOT_IMPLEMENTED); /* only a tunnel would do (RFC 8441) */
     run(u);
     if (u->state != FAILED)
         u->forwarding = false;

@@ -154,7 +154,7 @@ static enum ml_err write_up(struct ml_upstream *u)
         ml_buf_release(buf); /* a tunnel is silent for most of the time */
     if (u->passing.leaving)
         part_up(u);
-    if (taken > 0 && full)
+    if (taken > 0 && (full || u->send.pipe->metered))
         ml_pipe_took(u->send.pipe, taken);
     return err;
 }

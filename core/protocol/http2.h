@@ -47,6 +47,7 @@ enum {                            /* points */
        ML_HTTP2_PATIENCE = 5000,  /* of a connection at its best */
        ML_HTTP2_PER_SECOND = 500, /* earned by waiting */
        ML_HTTP2_PER_ANSWER = 25,  /* by a request that was answered whole */
+       ML_HTTP2_PER_MESSAGE = 10, /* by a frame of a tunnel: two WINDOW_UPDATE belong to it */
        ML_HTTP2_PER_KIB = 5 /* by a KiB of bodies carried: WINDOW_UPDATE and PING belong to it */
 };
 

@@ -95,6 +95,8 @@ static inline bool ml_websocket_at_end(const struct ml_websocket_track *t)
 enum { ML_WEBSOCKET_KEY_LEN = 24, ML_WEBSOCKET_ACCEPT_LEN = 28 };
 /* Writes what a server answers to the key. */
 void ml_websocket_accept(struct ml_str key, char out[ML_WEBSOCKET_ACCEPT_LEN]);
+/* Writes a new key of a client. */
+void ml_websocket_key(char out[ML_WEBSOCKET_KEY_LEN]);
 bool ml_websocket_key_ok(struct ml_str key); /* base64 of 16 bytes */
 
 enum ml_websocket_ask { /* what a request asks for */

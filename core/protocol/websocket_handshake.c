@@ -1,6 +1,7 @@
 /* websocket_handshake.c - the opening handshake of RFC 6455 section 4, and what RFC 7692 adds. */
 #include "protocol/websocket.h"
 
+#include "base/clock.h"
 #include "base/str_cut.h"
 #include "protocol/chars.h"
 
@@ -25,6 +26,15 @@ void ml_websocket_accept(struct ml_str key, char out[ML_WEBSOCKET_ACCEPT_LEN])
     (void)done;
     EVP_EncodeBlock(encoded, hash, sizeof hash);
     memcpy(out, encoded, ML_WEBSOCKET_ACCEPT_LEN);
+}
+
+void ml_websocket_key(char out[ML_WEBSOCKET_KEY_LEN])
+{
+    unsigned char nonce[16], encoded[ML_WEBSOCKET_KEY_LEN + 1];
+
+    ml_random_bytes(nonce, sizeof nonce);
+    EVP_EncodeBlock(encoded, nonce, sizeof nonce);
+    memcpy(out, encoded, ML_WEBSOCKET_KEY_LEN);
 }
 
 bool ml_websocket_key_ok(struct ml_str key)

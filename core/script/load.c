@@ -111,6 +111,7 @@ static int add_listener(lua_State *L)
     c->url.keep_slashes = flag_field(L, "keep_slashes", false);
     c->trailers_pass = flag_field(L, "trailers", false);
     c->http2 = flag_field(L, "http2", true);
+    c->http2_websockets = flag_field(L, "http2_websockets", true);
     ml_load_redirect(L, load_of(L), c);
     c->proxies_only = flag_field(L, "proxy_required", false);
     wrong = networks(L, site, "trusted_proxies", &c->trusted, &c->trusted_count);

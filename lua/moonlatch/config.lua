@@ -49,7 +49,7 @@ M.listen = {
   body_rate_min = { "number", optional = true, min = 0, unit = "bytes per second" },
   allow_encoded_slash = flag,
   keep_slashes = flag,
-  trailers = flag, http2 = flag,
+  trailers = flag, http2 = flag, http2_websockets = flag,
   proxy_protocol = { "table", optional = true },
   name = { "string", optional = true, min = 1, max = 100 },
   use = { "list", default = {} },

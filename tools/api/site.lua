@@ -30,6 +30,7 @@ return {
       { "keep_slashes: boolean = false", "Does not turn `//` into `/`." },
       { "trailers: boolean = false", "Passes trailer fields on." },
       { "http2: boolean = true", "Speaks HTTP/2 to clients that can." },
+      { "http2_websockets: boolean = true", "Clients of HTTP/2 may open WebSockets (RFC 8441)." },
       { "name: string?", "For `req.listener` and routes; `host:port` without one." },
       { "use: any[]?", "Middlewares of this listener alone, around those of gw.use." },
       { 'tls: moonlatch.Tls|"self-signed"|nil', "TLS; `self-signed` for development." },

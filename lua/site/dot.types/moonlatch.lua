@@ -1605,6 +1605,7 @@ local moonlatch_Settings = {}
 ---@field keep_slashes boolean? Does not turn `//` into `/`. Default: `false`.
 ---@field trailers boolean? Passes trailer fields on. Default: `false`.
 ---@field http2 boolean? Speaks HTTP/2 to clients that can. Default: `true`.
+---@field http2_websockets boolean? Clients of HTTP/2 may open WebSockets (RFC 8441). Default: `true`.
 ---@field name string? For `req.listener` and routes; `host:port` without one.
 ---@field use any[]? Middlewares of this listener alone, around those of gw.use.
 ---@field tls moonlatch.Tls|"self-signed"|nil TLS; `self-signed` for development.
