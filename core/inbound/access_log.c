@@ -117,6 +117,16 @@ static void request_part(struct ml_buf *out, const struct ml_exchange *ex, int s
     number(out, "statusCode", (uint64_t)status);
 }
 
+/* Empty when the client's bytes have not told it. */
+static struct ml_str protocol(const struct ml_request *req)
+{
+    if (req->major == 2)
+        return ML_STR("HTTP/2.0");
+    if (req->major != 1)
+        return ML_STR_NONE;
+    return req->minor == 0 ? ML_STR("HTTP/1.0") : ML_STR("HTTP/1.1");
+}
+
 static void notes_part(struct ml_buf *out, const struct ml_exchange *ex)
 {
     const struct ml_exchange_notes *n = &ex->notes;
@@ -148,6 +158,7 @@ void ml_access_log_format(struct ml_buf *out, const struct ml_inbound *in,
     text(out, "service", service, SHORT_MAX);
     text(out, "requestId", ex->req.id, SHORT_MAX);
     text(out, "ip", ex->req.ip, SHORT_MAX);
+    text_or_null(out, "protocol", protocol(&ex->req), SHORT_MAX);
     text(out, "method", ex->req.method, SHORT_MAX);
     request_part(out, ex, status);
     millis(out, "responseTime", ml_loop_now_s(ex->loop) - ex->notes.start_s);

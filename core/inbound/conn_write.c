@@ -7,6 +7,7 @@
 
 #include "base/decimal.h"
 #include "inbound/date.h"
+#include "inbound/intake.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -200,20 +201,6 @@ static void choose_framing(struct turn *t)
     a->left = a->framing == ML_BODY_LENGTH ? res->length : 0;
 }
 
-static bool script_says_close(const struct ml_headers *h)
-{
-    const struct ml_field *f = ml_headers_get(h, ML_H_CONNECTION);
-    struct ml_str rest, element;
-
-    if (f == NULL)
-        return false;
-    rest = f->value;
-    while (ml_list_next(&rest, &element))
-        if (ml_str_ieq(element, ML_STR("close")))
-            return true;
-    return false;
-}
-
 /* A body that is still to come must be read to its end before another request can be found. */
 static bool body_is_in_the_way(const struct turn *t)
 {
@@ -236,7 +223,7 @@ static bool may_keep_alive(const struct ml_conn *c)
         return false;
     if (t->conf->requests_max != 0 && c->requests >= t->conf->requests_max)
         return false;
-    return !script_says_close(&t->ex->res.headers);
+    return !ml_intake_says_close(&t->ex->res.headers);
 }
 
 void ml_conn_write_begin(struct ml_conn *c)

@@ -330,17 +330,23 @@ static void count_connection(struct ml_h2 *h)
         atomic_fetch_add_explicit(&port->in->stats->connections, 1, memory_order_relaxed);
 }
 
+void ml_h2_leave(struct ml_h2 *h)
+{
+    if (h->state != H2_RUN)
+        return;
+    nghttp2_submit_shutdown_notice(h->session);
+    set_state(h, H2_NOTICE);
+    ml_h2_wake(h);
+}
+
+/* The process ends, or its listener. */
 static void leave(struct ml_h2 *h)
 {
     if (h->port->in->draining)
         for (struct h2_stream *s = h->streams; s != NULL; s = s->next)
             if (s->tunnel)
                 ml_exchange_leave(s->ex);
-    if (h->state != H2_RUN)
-        return;
-    nghttp2_submit_shutdown_notice(h->session);
-    set_state(h, H2_NOTICE);
-    ml_h2_wake(h);
+    ml_h2_leave(h);
 }
 
 void ml_h2_new(struct ml_port *port, struct ml_stream **stream, const struct ml_address *peer,

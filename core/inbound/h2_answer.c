@@ -341,6 +341,8 @@ static void begin(struct h2_stream *s)
         settle_length(s);
         empty = is_empty(&ex->res);
     }
+    if (ml_intake_says_close(&ex->res.headers))
+        ml_h2_leave(s->h2);
     nv = fields(s, &count);
     s->answer.submitted = true;
     s->answer.progress_s = h2_now_s(s->h2);

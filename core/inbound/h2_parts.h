@@ -130,6 +130,8 @@ static inline double h2_now_s(const struct ml_h2 *h)
 
 /* h2.c: at the end of the loop turn the connection looks at its streams. */
 void ml_h2_wake(struct ml_h2 *h);
+/* The connection shall end as soon as no request is lost by it. */
+void ml_h2_leave(struct ml_h2 *h);
 /* A stream may be late at that time. */
 void ml_h2_due(struct ml_h2 *h, double at_s);
 

@@ -136,6 +136,20 @@ void ml_intake_answer(struct ml_exchange *ex)
     ml_exchange_respond(ex);
 }
 
+bool ml_intake_says_close(const struct ml_headers *h)
+{
+    const struct ml_field *f = ml_headers_get(h, ML_H_CONNECTION);
+    struct ml_str rest, element;
+
+    if (f == NULL)
+        return false;
+    rest = f->value;
+    while (ml_list_next(&rest, &element))
+        if (ml_str_ieq(element, ML_STR("close")))
+            return true;
+    return false;
+}
+
 /* ---- what the head says ---- */
 
 static bool is_zero(struct ml_str digits)

@@ -23,6 +23,9 @@ bool ml_intake_is_for_us(const struct ml_exchange *ex);
 void ml_intake_answer(struct ml_exchange *ex);
 void ml_intake_refuse(struct ml_exchange *ex, enum ml_err why);
 
+/* The answer's Connection: a script wants the connection to end. */
+bool ml_intake_says_close(const struct ml_headers *h);
+
 /* The options that count for ex. */
 static inline const struct ml_listener_conf *ml_intake_conf(const struct ml_exchange *ex)
 {

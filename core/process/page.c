@@ -49,6 +49,25 @@ static double connections(struct page *p)
     return sum;
 }
 
+static double websockets(struct page *p)
+{
+    double sum = 0;
+
+    for (unsigned i = 0; i < ML_SHM_WORKERS_MAX; i++)
+        sum += atomic_load_explicit(&ml_shm_worker(p->shm, i)->websockets, memory_order_relaxed);
+    return sum;
+}
+
+static double calmed(struct page *p)
+{
+    double sum = 0;
+
+    for (unsigned i = 0; i < ML_SHM_WORKERS_MAX; i++)
+        sum += (double)atomic_load_explicit(&ml_shm_worker(p->shm, i)->h2_calmed,
+                                            memory_order_relaxed);
+    return sum;
+}
+
 static double restarts(const struct ml_shm_gateway *g)
 {
     double sum = 0;
@@ -64,6 +83,9 @@ static void gateway(struct page *p, struct ml_str service)
 
     family(p, ML_GAUGE, "active_connections", "Number of active connections");
     sample(p, "active_connections", "service", service, connections(p));
+    single(p, ML_GAUGE, "moonlatch_websockets", "Open WebSockets", websockets(p));
+    single(p, ML_COUNTER, "moonlatch_http2_calmed_total",
+           "Connections of HTTP/2 that were closed for what their clients did", calmed(p));
     family(p, ML_GAUGE, "moonlatch_build_info", "The program; always 1");
     sample(p, "moonlatch_build_info", "version", ml_str_of(ml_version), 1);
     single(p, ML_GAUGE, "moonlatch_generation", "Number of the site's generation that serves",

@@ -107,9 +107,11 @@ static void worker(struct ml_buf *out, struct ml_shm *shm, const struct ml_shm_g
                   ",\"generation\":%u,\"connections\":%u,\"websockets\":%u,\"requests\":%" PRIu64,
                   atomic_load(&w->generation), atomic_load(&w->connections),
                   atomic_load(&w->websockets), atomic_load(&w->requests));
-    ml_buf_printf(out, ",\"restarts\":%u,\"logDropped\":%" PRIu64 ",\"state\":\"%s\"}",
-                  g->workers[index].restarts, atomic_load(&w->log_dropped),
-                  state_name(g->workers[index].state));
+    ml_buf_printf(out,
+                  ",\"http2Calmed\":%" PRIu64 ",\"restarts\":%u,\"logDropped\":%" PRIu64
+                  ",\"state\":\"%s\"}",
+                  atomic_load(&w->h2_calmed), g->workers[index].restarts,
+                  atomic_load(&w->log_dropped), state_name(g->workers[index].state));
 }
 
 static void workers(struct ml_buf *out, struct ml_shm *shm, const struct ml_shm_gateway *g)

@@ -94,11 +94,12 @@ TEST(a_line_has_all_fields)
     ex->notes.bytes_out = 18446744073709551615u;
     ex->notes.upstream_s = 0.0015;
     ex->notes.tries = 2;
+    ex->req.major = 2;
     format(200);
     CHECK(well_formed());
     CHECK(has("{\"@timestamp\":\"20") && has("Z\",\"level\":\"info\",\"message\":\"request\""));
     CHECK(has(",\"service\":\"gateway\",\"requestId\":\"0123456789abcdef0123456789abcdef\""));
-    CHECK(has(",\"ip\":\"192.0.2.7\",\"method\":\"GET\",\"url\":\"/api/a?b=c\""));
+    CHECK(has(",\"ip\":\"192.0.2.7\",\"protocol\":\"HTTP/2.0\",\"method\":\"GET\",\"url\":\"/api/a?b=c\""));
     CHECK(has(",\"userId\":\"u1\"") && has(",\"statusCode\":200,\"responseTime\":"));
     CHECK(has(",\"upstream\":\"patients\",\"server\":\"http://127.0.0.1:3003\""));
     CHECK(has(",\"route\":\"GET /api/*rest\",\"bytesIn\":5,\"bytes\":18446744073709551615"));

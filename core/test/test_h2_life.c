@@ -273,6 +273,25 @@ TEST(a_drain_says_goaway_twice_and_lets_requests_finish)
     end();
 }
 
+TEST(an_answer_may_end_the_connection_gently)
+{
+    int32_t a, b;
+
+    begin();
+    a = h2_get(&h, "/a");
+    b = h2_get(&h, "/b");
+    H2_AWAIT(&h, lab.held_count == 2);
+    ml_headers_add(&lab.held[0]->res.headers, lab.held[0]->arena, ML_STR("Connection"),
+                   ML_STR("close"));
+    lab_text(lab.held[0], 200, ML_STR("a"));
+    H2_AWAIT(&h, talk_of(&h, a)->closed && h.goaways == 2);
+    CHECK(!h2_has(&h, a, "connection") && h.goaway_last[0] == 0x7fffffff && h.goaway_last[1] == b);
+    lab_text(lab.held[1], 200, ML_STR("b"));
+    H2_AWAIT(&h, talk_of(&h, b)->ended && h.c.eof);
+    CHECK(lab.dones == 2 && h.goaway_code == 0);
+    end();
+}
+
 TEST(the_requests_of_a_connection_may_be_counted)
 {
     int32_t a, b;

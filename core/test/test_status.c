@@ -51,6 +51,7 @@ TEST(the_status_tells_everything)
 
     ml_shm_worker(shm, 0)->connections = 5;
     ml_shm_worker(shm, 0)->websockets = 2;
+    ml_shm_worker(shm, 0)->h2_calmed = 7;
     ml_shm_worker(shm, 0)->generation = 3;
     up->requests = 9;
     up->down_until_ms = UINT64_MAX;
@@ -69,7 +70,7 @@ TEST(the_status_tells_everything)
     CHECK(has(&json, "\"listeners\":[\"127.0.0.1:3100\",\"[::1]:3100\"]"));
     CHECK(has(&json, "{\"index\":0,\"pid\":78,\"generation\":3,\"connections\":5,"
                      "\"websockets\":2,\"requests\":0,"
-                     "\"restarts\":0,\"logDropped\":0,\"state\":\"serving\"}"));
+                     "\"http2Calmed\":7,\"restarts\":0,\"logDropped\":0,\"state\":\"serving\"}"));
     CHECK(has(&json, "{\"index\":1,\"pid\":null,") && has(&json, "\"restarts\":4"));
     CHECK(has(&json, "{\"group\":\"patients\",\"server\":\"http://a:1\",\"state\":\"down\","));
     CHECK(has(&json, "\"requests\":9,\"errors\":0,\"check\":null,\"lastError\":\"reset\""));

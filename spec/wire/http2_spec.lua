@@ -1,5 +1,6 @@
 --- HTTP/2 with real clients: curl, nghttp and h2load, on the real binary.
 local gateway = require "spec.support.gateway"
+local h2 = require "spec.support.h2"
 
 local SITE = [[
   local gw = require "moonlatch"
@@ -9,6 +10,7 @@ local SITE = [[
   gw.route("POST /echo", { respond = function(req)
     return gw.response(200, (req:text { max = 4 * 1024 * 1024 }) or "none")
   end })
+  gw.mount("metrics")
   gw.route("GET /big", { respond = gw.response(200, ("x"):rep(1000000)) })
   gw.route("GET /via/*rest", { to = "self" })
 ]]
@@ -80,6 +82,24 @@ describe("HTTP/2 by prior knowledge", function()
     gateway.eventually(function() return gateway.read(out):find("requests:", 1, true) end, "the end of the load")
     require("posix.sys.wait").wait(pid)
     assert.truthy(gateway.read(out):find("20000 succeeded, 0 failed, 0 errored", 1, true), gateway.read(out))
+  end)
+
+  it("is told in the access log", function()
+    local g = start()
+    curl(g, "/version", "-o /dev/null")
+    g:ask("GET /version")
+    g:wait_for_log('"protocol":"HTTP/2.0","method":"GET","url":"/version"')
+    g:wait_for_log('"protocol":"HTTP/1.1","method":"GET","url":"/version"')
+  end)
+
+  it("tells how many were told to calm down", function()
+    local g = start()
+    local c = h2.open(g:connect())
+    for _ = 1, 600 do c:send("PING", "", 0, "12345678") end
+    assert.equal("ENHANCE_YOUR_CALM", c:fate())
+    assert.truthy(g:ask("GET /metrics").body:find("\nmoonlatch_http2_calmed_total 1\n", 1, true))
+    assert.truthy(g:ask("GET /metrics").body:find("\nmoonlatch_websockets 0\n", 1, true))
+    assert.truthy(g:command("status", "--json"):find('"http2Calmed":1', 1, true))
   end)
 
   it("can be turned off", function()
