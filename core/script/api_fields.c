@@ -19,7 +19,10 @@ enum { FIELDS_MAX = 64 };
 
 enum action { SET, REMOVE, REMOVE_PREFIX, MERGE, ACTIONS };
 
+static const char magic;
+
 struct fields {
+    const void *magic;
     unsigned count[ACTIONS], total;
     uint64_t set_keys, room_keys; /* of the names that are set; of those that make room for them */
     bool pinned;                  /* lives as long as the VM */
@@ -144,7 +147,7 @@ static void fill(lua_State *L, struct fields *f)
 
 static int fields_new(lua_State *L)
 {
-    struct fields sum = {.pinned = ml_task_running(L) == NULL}, *f;
+    struct fields sum = {.magic = &magic, .pinned = ml_task_running(L) == NULL}, *f;
     int count;
 
     luaL_checktype(L, 1, LUA_TTABLE);
@@ -287,10 +290,8 @@ static struct fields *check_fields(lua_State *L)
 {
     struct fields *f = lua_touserdata(L, 1);
 
-    lua_rawgeti(L, LUA_REGISTRYINDEX, ml_bridge_of(L)->fields_metatable);
-    if (f == NULL || !lua_getmetatable(L, 1) || !lua_rawequal(L, -1, -2))
+    if (f == NULL || lua_objlen(L, 1) < sizeof *f || f->magic != &magic)
         luaL_typerror(L, 1, "set of header fields");
-    lua_pop(L, 2);
     return f;
 }
 

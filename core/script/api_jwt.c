@@ -364,6 +364,26 @@ static int refuse(lua_State *L, enum ml_jwt_code code)
     return 3;
 }
 
+/* In place of a request at index 1: its bearer token.  ML_JWT_OK when there is one. */
+static enum ml_jwt_code take_bearer(lua_State *L)
+{
+    struct ml_handle *h = ml_handle_of(L, 1, ML_HANDLE_REQUEST);
+    struct ml_str token;
+
+    if (h == NULL)
+        return ML_JWT_OK;
+    switch (ml_bearer_find(&ml_handle_exchange(L, h)->req.headers, &token)) {
+    case ML_BEARER_NONE:
+        return ML_JWT_MISSING;
+    case ML_BEARER_MALFORMED:
+        return ML_JWT_MALFORMED;
+    default:
+        ml_push_str(L, token);
+        lua_replace(L, 1);
+        return ML_JWT_OK;
+    }
+}
+
 static int verify(lua_State *L)
 {
     static struct ml_jws jws; /* no Lua code runs while it is used */
@@ -375,6 +395,9 @@ static int verify(lua_State *L)
     lua_settop(L, 1);
     if (lua_isnil(L, 1))
         return refuse(L, ML_JWT_MISSING);
+    code = take_bearer(L);
+    if (code != ML_JWT_OK)
+        return refuse(L, code);
     luaL_checktype(L, 1, LUA_TSTRING);
     if (push_cached(L, v, now_s))
         return 1;

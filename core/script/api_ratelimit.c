@@ -17,7 +17,10 @@
 
 enum { NAME_MAX_LEN = 255, KEY_MAX_LEN = 1024 };
 
+static const char magic;
+
 struct limiter { /* userdata */
+    const void *magic;
     struct ml_limiter l;
     bool named; /* l.identity is set, which needs the shared memory */
     size_t len;
@@ -141,10 +144,8 @@ static struct limiter *check_limiter(lua_State *L, struct ml_bridge *b)
 {
     struct limiter *limiter = lua_touserdata(L, 1);
 
-    lua_rawgeti(L, LUA_REGISTRYINDEX, b->limiter_metatable);
-    if (limiter == NULL || !lua_getmetatable(L, 1) || !lua_rawequal(L, -1, -2))
+    if (limiter == NULL || lua_objlen(L, 1) < sizeof *limiter || limiter->magic != &magic)
         luaL_typerror(L, 1, "limiter");
-    lua_pop(L, 2);
     if (b->conf.host->shm == NULL || ml_task_running(L) == NULL)
         luaL_error(L, "a limiter can not count while the site is loaded");
     if (!limiter->named) {
@@ -251,7 +252,7 @@ static int api_limiter(lua_State *L)
     if (name.len == 0 || name.len > NAME_MAX_LEN)
         return luaL_error(L, "name must have 1 to 255 bytes");
     limiter = lua_newuserdata(L, sizeof *limiter + name.len);
-    *limiter = (struct limiter){.l = l, .len = name.len};
+    *limiter = (struct limiter){.magic = &magic, .l = l, .len = name.len};
     memcpy(limiter->name, name.p, name.len);
     lua_rawgeti(L, LUA_REGISTRYINDEX, ml_bridge_of(L)->limiter_metatable);
     lua_setmetatable(L, -2);

@@ -312,6 +312,8 @@ static int adopt(lua_State *L)
     bool own = step > 0 && h != NULL && h->res != &ex->res;
 
     lua_settop(L, 1);
+    if (h != NULL && h->res == &ex->res && h->task == root && h->serial == ex->serial)
+        return 1; /* it is the response already, as nearly always */
     ml_response_adopt(L, b, 1, ex);
     if (own)
         ml_steps_answered(b->conf.steps, step, ex->res.status);

@@ -10,11 +10,10 @@ static const char magic;
 /* A handle of either kind, or NULL. */
 static struct ml_handle *handle_at(lua_State *L, int index)
 {
-    struct ml_handle *h;
+    struct ml_handle *h = lua_touserdata(L, index);
 
-    if (lua_type(L, index) != LUA_TUSERDATA || lua_objlen(L, index) != sizeof *h)
+    if (h == NULL || lua_objlen(L, index) != sizeof *h) /* a light one has no length */
         return NULL;
-    h = lua_touserdata(L, index);
     return h->magic == &magic ? h : NULL;
 }
 

@@ -160,6 +160,9 @@ void ml_request_open(lua_State *L, struct ml_bridge *b);
 extern const luaL_Reg ml_request_methods[];
 /* handle_auth.c */
 extern const luaL_Reg ml_auth_methods[];
+enum ml_bearer { ML_BEARER_NONE, ML_BEARER_MALFORMED, ML_BEARER_FOUND };
+/* The token of the Authorization field; its characters are not checked. */
+enum ml_bearer ml_bearer_find(const struct ml_headers *h, struct ml_str *token);
 /* Appends the bytes of base64 text (RFC 4648 section 4, or 5 when url is true; padding may be
  * missing); false when malformed. */
 bool ml_base64_decode(struct ml_buf *out, struct ml_str text, bool url);

@@ -110,6 +110,27 @@ static bool is_token68(struct ml_str s)
     return i == s.len;
 }
 
+/* A field of this scheme without a token, or more fields than one, are not the same as none. */
+enum ml_bearer ml_bearer_find(const struct ml_headers *h, struct ml_str *token)
+{
+    static const struct ml_str scheme = {"Bearer", 6};
+    const struct ml_field *f = ml_headers_get(h, ML_H_AUTHORIZATION);
+    size_t len = scheme.len;
+
+    if (f == NULL)
+        return ML_BEARER_NONE;
+    if (credentials(h, scheme, token))
+        return ML_BEARER_FOUND;
+    if (ml_headers_next(h, f) != NULL)
+        return ML_BEARER_MALFORMED;
+    if (f->value.len < len || !ml_str_ieq((struct ml_str){f->value.p, len}, scheme))
+        return ML_BEARER_NONE;
+    return f->value.len == len || sextet(f->value.p[len], false) < 0 || f->value.p[len] == '+' ||
+                   f->value.p[len] == '/'
+               ? ML_BEARER_MALFORMED
+               : ML_BEARER_NONE;
+}
+
 static int bearer_token(lua_State *L)
 {
     struct ml_exchange *ex = ml_handle_exchange(L, ml_handle_check(L, 1, ML_HANDLE_REQUEST));

@@ -1,7 +1,8 @@
 /* handle_request.c - `req`: what a script reads and changes of the request.
  *
- * Members that cost something (args, params, cookies, ctx) are made when they are first asked for
- * and kept in the handle's environment. */
+ * Members that cost something (args, params, cookies) are made when they are first asked for and
+ * kept in the handle's environment; user and ctx, which many requests have, in slots of the task:
+ * most requests need no environment. */
 #include "script/handle.h"
 
 #include "inbound/listener.h"
@@ -73,13 +74,6 @@ static void make_tls(lua_State *L, struct ml_exchange *ex, struct ml_task *task)
     ml_tls_push(L, ex->req.tls);
 }
 
-static void make_ctx(lua_State *L, struct ml_exchange *ex, struct ml_task *task)
-{
-    (void)ex;
-    (void)task;
-    lua_createtable(L, 0, 4);
-}
-
 static int lazy(lua_State *L, struct ml_handle *h, struct ml_exchange *ex,
                 void (*make)(lua_State *, struct ml_exchange *, struct ml_task *))
 {
@@ -98,13 +92,23 @@ static int lazy(lua_State *L, struct ml_handle *h, struct ml_exchange *ex,
     return 1;
 }
 
-static int stored(lua_State *L, struct ml_handle *h)
+/* A slot that holds false is unset. */
+static int push_user(lua_State *L, const struct ml_handle *h)
 {
-    if (!h->has_env)
-        return 0;
-    lua_getfenv(L, 1);
-    lua_pushvalue(L, 2);
-    lua_rawget(L, -2);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, ml_task_ref(h->task, ML_SLOT_USER));
+    return lua_toboolean(L, -1) ? 1 : 0;
+}
+
+static int push_ctx(lua_State *L, const struct ml_handle *h)
+{
+    int ref = ml_task_ref(h->task, ML_SLOT_CTX);
+
+    lua_rawgeti(L, LUA_REGISTRYINDEX, ref);
+    if (lua_toboolean(L, -1))
+        return 1;
+    lua_createtable(L, 0, 4);
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, LUA_REGISTRYINDEX, ref);
     return 1;
 }
 
@@ -165,9 +169,9 @@ static int get(lua_State *L, enum member id, struct ml_handle *h, struct ml_exch
     case MEMBER_cookies:
         return lazy(L, h, ex, make_cookies);
     case MEMBER_ctx:
-        return lazy(L, h, ex, make_ctx);
+        return push_ctx(L, h);
     case MEMBER_user:
-        return stored(L, h);
+        return push_user(L, h);
     case MEMBER_headers:
         return ml_headers_push_view(L);
     case MEMBER_tls: /* nil: the connection is plain */
@@ -247,9 +251,12 @@ static int request_newindex(lua_State *L)
                           name);
     if (name[0] == 'u')
         note_user(L, ex);
-    ml_handle_push_env(L, 1, h);
-    lua_pushvalue(L, 3);
-    lua_setfield(L, -2, name);
+    if (lua_isnil(L, 3)) {
+        lua_pushboolean(L, 0); /* a slot is never nil: then setting it could need memory */
+        lua_replace(L, 3);
+    }
+    lua_rawseti(L, LUA_REGISTRYINDEX,
+                ml_task_ref(h->task, name[0] == 'u' ? ML_SLOT_USER : ML_SLOT_CTX));
     return 0;
 }
 

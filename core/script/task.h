@@ -72,7 +72,14 @@ uint32_t ml_tasks_generation(const struct ml_tasks *t);
 lua_State *ml_tasks_state(const struct ml_tasks *t); /* the main state of the VM */
 
 /* Lua values that live as long as the task, each behind its index in the registry; unset: false. */
-enum ml_task_slot { ML_SLOT_REQUEST, ML_SLOT_RESPONSE, ML_SLOT_DONE, ML_SLOT_COUNT };
+enum ml_task_slot {
+    ML_SLOT_REQUEST,
+    ML_SLOT_RESPONSE,
+    ML_SLOT_DONE,
+    ML_SLOT_USER,
+    ML_SLOT_CTX,
+    ML_SLOT_COUNT
+};
 int ml_task_ref(struct ml_task *task, enum ml_task_slot slot);
 
 struct ml_task_hooks { /* what task.c needs of the layer above it */

@@ -28,6 +28,20 @@ TEST(fields_are_set_removed_and_merged)
     lab_close(lab);
 }
 
+TEST(what_one_request_keeps_the_next_does_not_see)
+{
+    struct lab *lab = lab_open();
+
+    run(lab, "note(req.user, next(req.ctx)) req.user = { sub = 'u' } req.ctx.x = 1 req.ctx.y = 2 "
+             "note(req.user.sub, req.ctx.x + req.ctx.y) req.user = nil note(req.user) req.user = 7 "
+             "req.ctx = { x = 5 } note(req.user, req.ctx.x) req.ctx = nil note(req.ctx.x) "
+             "req.ctx.x = 1 return core.response(200)");
+    CHECK(is_noted("nil nil u 3 nil 7 5 nil "));
+    run(lab, "note(req.user, req.ctx.x) return core.response(200)");
+    CHECK(is_noted("nil nil "));
+    lab_close(lab);
+}
+
 /* A set made for one request may be collected before the answer is sent. */
 TEST(fields_outlive_a_set_that_was_made_for_one_message)
 {

@@ -157,6 +157,17 @@ local function reader_of(sources)
   end
 end
 
+-- function(req) -> claims | nil, code, message.  A bearer token is found by the verifier itself, in one call.
+local function checker(verify, sources)
+  if #sources == 1 and sources[1] == "bearer" then return verify end
+  local read = reader_of(sources)
+  return function(req)
+    local token, malformed = read(req)
+    if malformed then return nil, "token_malformed", "The token is malformed" end
+    return verify(token ~= "" and token or nil)
+  end
+end
+
 -- ---- claims ----
 
 local function claim_of(claims, name)
@@ -335,7 +346,7 @@ end
 --- Makes the policy.  conf has been checked against M.config.
 -- @return function(req) -> response that refuses, or nil
 function M.new(conf)
-  local verify, read = verifier_of(conf), reader_of(conf.sources)
+  local check = checker(verifier_of(conf), conf.sources)
   local strip, set = identity(conf.headers)
   for _, scope in ipairs(conf.scopes) do
     if no_quotes(scope) then error("scopes: " .. scope .. " " .. no_quotes(scope), 0) end
@@ -343,15 +354,9 @@ function M.new(conf)
 
   return function(req)
     for i = 1, #strip do strip[i]:apply(req) end
-    local token, malformed = read(req)
-    if malformed then
-      return refuse(conf, req, 401, "token_malformed", "The token is malformed")
-    elseif not token or token == "" then
-      if conf.optional then return nil end
-      return refuse(conf, req, 401, "token_missing", "A token is required")
-    end
-    local claims, code, message = verify(token)
+    local claims, code, message = check(req)
     if not claims then
+      if code == "token_missing" and conf.optional then return nil end
       return refuse(conf, req, code == "keys_unavailable" and 503 or 401, code, message)
     end
     local lacks = missing(conf, claims)

@@ -242,7 +242,8 @@ function M.new(warn, is_loaded)
       if ok then return keys end
       error(tostring(keys), 2)
     end,
-    --- A function(token) -> claims | nil, code, message, with a cache of tokens that were good.
+    --- A function(token or request) -> claims | nil, code, message, with a cache of tokens that were good.
+    -- Of a request it takes the bearer token.
     -- @param rules { algs = (obligatory), iss, aud, sub, leeway = 0, required, reject_types, cache = true }
     verifier = function(keys, rules)
       local plain, no_cache = without_cache(rules)

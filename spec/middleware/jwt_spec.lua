@@ -88,6 +88,15 @@ describe("jwt", function()
     assert.equal("token_malformed", code(ask(g, t, "Authorization: Basic YTpi\r\n")))
   end)
 
+  it("tells a scheme without a token from another scheme", function()
+    for line, expected in pairs { ["Bearer"] = "token_malformed", ["bearer  "] = "token_malformed",
+                                  ["Bearer,x"] = "token_malformed", ["Bearers x"] = "token_missing",
+                                  ["Basic YTpi"] = "token_missing", [""] = "token_missing",
+                                  ["Bearer a b"] = "token_malformed", ["Bearer \"a\""] = "token_malformed" } do
+      assert.equal(expected, code(ask(g, nil, "Authorization: " .. line .. "\r\n")), line)
+    end
+  end)
+
   it("removes what a client sends under the headers that it sets", function()
     local t = token(g, '{"name":"a"}')
     for _, name in ipairs { "X-User-Id", "x-USER-id", "X_User_Id", "X-User_Id" } do
