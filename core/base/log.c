@@ -1,7 +1,8 @@
-/* log.c - one buffer of lines and three ways to write it without waiting.
+/* log.c - one buffer of lines and four ways to write it without waiting.
  *
  *   FILE    write(2) of all that is there: a disk does not keep a reader waiting.
  *   SOCKET  send(2) with MSG_DONTWAIT.
+ *   SYSLOG  a datagram for each line; base/syslog.h.
  *   PIPE    (terminals too) whole lines <= PIPE_BUF, which are taken whole or not at all (pipe(7)).
  *           O_NONBLOCK belongs to the file description, and stdout's is shared with the shell and
  *           all workers: to set it would break them.  So the pipe is opened a second time by
@@ -14,6 +15,7 @@
 #include "base/log.h"
 
 #include "base/buf.h"
+#include "base/syslog.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,7 +29,7 @@
 
 enum { FLUSH_LEN = 32768 }; /* a line that makes the buffer longer flushes it */
 
-enum kind { FILE_SINK, SOCKET_SINK, PIPE_SINK };
+enum kind { FILE_SINK, SOCKET_SINK, PIPE_SINK, SYSLOG_SINK };
 
 struct ml_log {
     char *path; /* owned; NULL: fd belongs to somebody else */
@@ -37,7 +39,8 @@ struct ml_log {
     bool torn; /* the buffer begins in the middle of a line */
     size_t flush_at_len;
     uint64_t dropped;
-    struct ml_buf buf; /* owned; ends with a whole line */
+    struct ml_buf buf;        /* owned; ends with a whole line */
+    struct ml_syslog *syslog; /* owned; then there is no fd */
 };
 
 static bool eager;
@@ -102,6 +105,19 @@ struct ml_log *ml_log_on_fd(int fd)
     return log_new(NULL, fd);
 }
 
+static struct ml_log *log_to_syslog(const char *where)
+{
+    struct ml_syslog *syslog = ml_syslog_open(where);
+    struct ml_log *log;
+
+    if (syslog == NULL)
+        return NULL;
+    log = log_new(NULL, -1);
+    log->syslog = syslog;
+    log->kind = SYSLOG_SINK;
+    return log;
+}
+
 struct ml_log *ml_log_open(const char *path)
 {
     char *copy;
@@ -109,6 +125,8 @@ struct ml_log *ml_log_open(const char *path)
 
     if (path == NULL)
         return ml_log_on_fd(STDOUT_FILENO);
+    if (ml_syslog_is(path))
+        return log_to_syslog(path);
     fd = open_path(path);
     if (fd < 0)
         return NULL;
@@ -127,6 +145,7 @@ void ml_log_free(struct ml_log **log)
     *log = NULL;
     ml_log_flush(l);
     close_fd(l);
+    ml_syslog_free(&l->syslog);
     ml_buf_release(&l->buf);
     free(l->path);
     free(l);
@@ -159,8 +178,23 @@ static ssize_t write_pipe(struct ml_log *log, struct ml_str s)
     return write(log->fd, s.p, len < PIPE_BUF ? len : PIPE_BUF);
 }
 
+/* One line.  One that can not be sent is lost. */
+static ssize_t write_syslog(struct ml_log *log, struct ml_str s)
+{
+    size_t len = whole_lines(s, 0);
+
+    if (ml_syslog_send(log->syslog, (struct ml_str){s.p, len - 1}) < 0) {
+        if (errno == EAGAIN)
+            return -1;
+        log->dropped++;
+    }
+    return (ssize_t)len;
+}
+
 static ssize_t write_some(struct ml_log *log, struct ml_str s)
 {
+    if (log->kind == SYSLOG_SINK)
+        return write_syslog(log, s);
     if (log->kind == PIPE_SINK)
         return write_pipe(log, s);
     if (log->kind == SOCKET_SINK)
@@ -233,6 +267,20 @@ bool ml_log_reopen(struct ml_log *log)
     forget_torn_line(log);
     ml_log_flush(log);
     return true;
+}
+
+bool ml_log_moved(const struct ml_log *log)
+{
+    struct stat now, ours;
+
+    if (log->path == NULL || fstat(log->fd, &ours) != 0 || !S_ISREG(ours.st_mode))
+        return false;
+    return stat(log->path, &now) != 0 || now.st_ino != ours.st_ino || now.st_dev != ours.st_dev;
+}
+
+bool ml_log_is_terminal(const struct ml_log *log)
+{
+    return log->kind == PIPE_SINK && isatty(log->fd);
 }
 
 uint64_t ml_log_dropped(const struct ml_log *log)

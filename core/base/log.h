@@ -19,8 +19,8 @@ enum { ML_LOG_CAP = 1 << 20 };
 
 struct ml_log;
 
-/* Opens a file for appending (made with mode 0640), or stdout for NULL.  NULL with errno when it
- * cannot: a named pipe without reader is such a case. */
+/* Opens a file for appending (made with mode 0640), stdout for NULL, or what base/syslog.h says.
+ * NULL with errno when it cannot: a named pipe without reader is such a case. */
 struct ml_log *ml_log_open(const char *path);
 /* Writes to a descriptor that the caller keeps open and closes. */
 struct ml_log *ml_log_on_fd(int fd);
@@ -36,6 +36,9 @@ void ml_log_eager(void);
 /* Flushes, then opens the path again, after it was renamed; nothing to do without a path.  False
  * with errno when it cannot: the old file goes on. */
 bool ml_log_reopen(struct ml_log *log);
+/* Is there another file, or none, under the name of this one?  Somebody has moved it away. */
+bool ml_log_moved(const struct ml_log *log);
+bool ml_log_is_terminal(const struct ml_log *log);
 /* Lines lost so far. */
 uint64_t ml_log_dropped(const struct ml_log *log);
 /* Bytes that wait. */

@@ -72,10 +72,17 @@ void ml_log_event_set_level(enum ml_log_level minimum);
 enum ml_log_level ml_log_event_level(void);
 /* "debug", "info", "warn", "error" and back; false when it is none of them. */
 const char *ml_log_level_name(enum ml_log_level level);
+/* What makes a terminal show it in a colour of its own. */
+const char *ml_log_level_colour(enum ml_log_level level);
 bool ml_log_level_parse(struct ml_str name, enum ml_log_level *level);
 
 /* Sends the events of this process to a log that the caller keeps; NULL: to stderr. */
 void ml_log_event_set_sink(struct ml_log *sink);
+/* For people rather than as JSON; and, as JSON, also to whoever wants a copy: NULL, nobody. */
+struct ml_tap;
+void ml_log_event_set_pretty(bool pretty);
+bool ml_log_event_on_terminal(void); /* do events go to a terminal? */
+void ml_log_event_set_tap(const struct ml_tap *tap);
 /* Writes what had to wait. */
 void ml_log_event_flush(void);
 /* Events lost so far by the log they go to. */

@@ -2,6 +2,7 @@
 #include "process/vitals.h"
 
 #include "base/clock.h"
+#include "base/lines.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -65,9 +66,7 @@ static void open_worker(struct ml_vitals *v, struct ml_metrics *m, int worker)
         .help = "How late the event loops are, asked five times a second in each worker",
         .buckets = {0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5},
         .bucket_count = 10};
-    struct ml_metric *dropped =
-        metric(m, ML_COUNTER, "moonlatch_log_lines_dropped_total",
-               "Lines of the logs that were lost as the reader was stuck or the disk full", "log");
+    struct ml_metric *dropped = ml_metric_register(m, &ml_lines_dropped_def, NULL);
     char text[12];
 
     snprintf(text, sizeof text, "%d", worker);
@@ -75,7 +74,7 @@ static void open_worker(struct ml_vitals *v, struct ml_metrics *m, int worker)
                                            "Memory of the Lua values of a worker", "worker"),
                                     text, NULL, NULL, NULL);
     v->lag_metric = ml_metric_register(m, &lag, NULL);
-    if (v->lag_metric == NULL)
+    if (v->lag_metric == NULL || dropped == NULL)
         abort();
     v->lag = ml_metric_slot_of((struct ml_metric *)v->lag_metric, NULL, NULL, NULL, NULL);
     v->access_dropped = ml_metric_slot_of(dropped, "access", NULL, NULL, NULL);
