@@ -164,17 +164,19 @@ void ml_json_string(struct ml_buf *out, struct ml_str s)
 {
     const unsigned char *p = (const unsigned char *)s.p;
     size_t len = s.len;
+    char *o = ml_buf_reserve(out, len + 2); /* all that most strings need */
+    size_t n = plain_run(p, len);
 
-    ml_buf_reserve(out, len + 2); /* all that most strings need */
-    ml_buf_append(out, ML_STR("\""));
-    while (len > 0) {
-        size_t n = plain_run(p, len);
-
+    *o = '"';
+    if (n > 0)
+        memcpy(o + 1, p, n);
+    ml_buf_commit(out, n + 1);
+    for (p += n, len -= n; len > 0;) {
+        append_special(out, &p, &len);
+        n = plain_run(p, len);
         ml_buf_append(out, (struct ml_str){(const char *)p, n});
         p += n;
         len -= n;
-        if (len > 0)
-            append_special(out, &p, &len);
     }
     ml_buf_append(out, ML_STR("\""));
 }

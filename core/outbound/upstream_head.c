@@ -38,6 +38,8 @@ static bool names_fields(const struct ml_headers *h)
          f = ml_headers_next(h, f)) {
         struct ml_str rest = f->value, element;
 
+        if (ml_str_eq(rest, ML_STR("keep-alive"))) /* at once what nearly all say */
+            continue;
         while (ml_list_next(&rest, &element))
             if (!ml_str_ieq(element, ML_STR("close")) && !ml_str_ieq(element, ML_STR("keep-alive")))
                 return true;

@@ -106,11 +106,18 @@ static bool same_name(struct ml_str known, struct ml_str name)
     return same_word(known.p + len - 8, name.p + len - 8);
 }
 
+/* ml_header_key of a literal, which the compiler knows. */
+#define KEY(name)                                                                                  \
+    ((uint64_t)1 << (((sizeof(name) - 1) * 5 + ((unsigned char)(name)[0] | 0x20)) & 63))
+
 enum ml_header_id ml_header_id(struct ml_str name)
 {
+#define X(id, name) | KEY(name)
+    const uint64_t known = 0 ML_HEADER_TABLE(X);
+#undef X
     enum ml_header_id id;
 
-    if (name.len < 2 || name.len > 19)
+    if (name.len < 2 || name.len > 19 || (known & ml_header_key(name)) == 0)
         return ML_H_OTHER;
     id = name.len < 10 ? candidate_short(name.len, ml_lower(name.p[0]))
                        : candidate_long(name, ml_lower(name.p[0]));

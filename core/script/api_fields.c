@@ -170,7 +170,7 @@ static int fields_new(lua_State *L)
 
 /* ---- putting them on a message ---- */
 
-static bool starts_with(struct ml_str name, struct ml_str prefix)
+static inline bool starts_with(struct ml_str name, struct ml_str prefix)
 {
     if (name.len < prefix.len || ml_lower(name.p[0]) != ml_lower(prefix.p[0]))
         return false;
@@ -179,10 +179,9 @@ static bool starts_with(struct ml_str name, struct ml_str prefix)
 }
 
 /* Does a field of that name make room for what is to be put? */
-static bool is_replaced(const struct fields *f, struct ml_str name)
+static inline bool is_replaced(const struct fields *f, const struct ml_field *prefix,
+                               struct ml_str name)
 {
-    const struct ml_field *prefix = begin_of(f, REMOVE_PREFIX);
-
     if ((f->room_keys & ml_header_key(name)) != 0)
         for (const struct ml_field *i = f->v; i < prefix; i++)
             if (ml_str_ieq(i->name, name))
@@ -195,14 +194,15 @@ static bool is_replaced(const struct fields *f, struct ml_str name)
 
 static void make_room(const struct fields *f, struct ml_headers *h)
 {
+    const struct ml_field *prefix = begin_of(f, REMOVE_PREFIX);
     uint32_t kept = 0;
 
     if ((h->seen & f->room_keys) == 0 && f->count[REMOVE_PREFIX] == 0)
         return;
-    while (kept < h->count && !is_replaced(f, h->v[kept].name))
+    while (kept < h->count && !is_replaced(f, prefix, h->v[kept].name))
         kept++;
     for (uint32_t i = kept + 1; i < h->count; i++)
-        if (!is_replaced(f, h->v[i].name))
+        if (!is_replaced(f, prefix, h->v[i].name))
             h->v[kept++] = h->v[i];
     if (kept < h->count)
         h->count = kept;

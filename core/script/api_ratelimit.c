@@ -301,36 +301,57 @@ static void reserve(lua_State *L, const struct ml_message *m, size_t text)
                           2 * (m->headers->count + 4) * sizeof *m->headers->v);
 }
 
-static void set_text(const struct ml_message *m, struct ml_str name, struct ml_str value)
-{
-    ml_headers_set(m->headers, m->arena, name, ml_arena_dup(m->arena, value));
-}
-
-static void set_number(lua_State *L, const struct ml_message *m, struct ml_str name, int index)
+static uint64_t check_whole(lua_State *L, int index)
 {
     double n = ceil(luaL_checknumber(L, index));
-    char digits[ML_DECIMAL_CAP];
 
-    if (!(n >= 0 && n < 9007199254740992.0))
-        n = 0;
-    set_text(m, name, (struct ml_str){digits, ml_decimal(digits, (uint64_t)n)});
+    return n >= 0 && n < 9007199254740992.0 ? (uint64_t)n : 0;
+}
+
+/* An answer rarely has such fields already: then they are put at its end, all in one piece. */
+static void set_fields(const struct ml_message *m, const struct ml_field *fields, uint32_t count)
+{
+    uint64_t keys = 0;
+
+    for (uint32_t i = 0; i < count; i++)
+        keys |= ml_header_key(fields[i].name);
+    if ((m->headers->seen & keys) == 0) {
+        ml_headers_add_all(m->headers, m->arena, fields, count, keys);
+        return;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        ml_headers_set(m->headers, m->arena, fields[i].name, fields[i].value);
 }
 
 /* The fields of draft-ietf-httpapi-ratelimit-headers-06, which are on every answer of a limited
  * route: one call instead of four.  Without reset there is no window to tell of. */
 static int api_limit_headers(lua_State *L)
 {
+    static const struct ml_str names[] = {{"RateLimit-Policy", 16},
+                                          {"RateLimit-Limit", 15},
+                                          {"RateLimit-Remaining", 19},
+                                          {"RateLimit-Reset", 15}};
     struct ml_str policy = ml_check_str(L, 2);
+    uint32_t count = lua_isnoneornil(L, 5) ? 3 : 4;
+    struct ml_field fields[4];
+    uint64_t numbers[4];
     struct ml_message m;
+    char *p;
 
     luaL_argcheck(L, ml_header_value_ok(policy), 2, "this is no value of a field");
+    for (uint32_t i = 1; i < count; i++)
+        numbers[i] = check_whole(L, (int)i + 2);
     ml_handle_message(L, 1, true, &m);
     reserve(L, &m, policy.len);
-    set_text(&m, ML_STR("RateLimit-Policy"), policy);
-    set_number(L, &m, ML_STR("RateLimit-Limit"), 3);
-    set_number(L, &m, ML_STR("RateLimit-Remaining"), 4);
-    if (!lua_isnoneornil(L, 5))
-        set_number(L, &m, ML_STR("RateLimit-Reset"), 5);
+    p = ml_arena_alloc(m.arena, policy.len + 3 * ML_DECIMAL_CAP);
+    fields[0] = (struct ml_field){names[0], {p, policy.len}, ML_H_OTHER};
+    memcpy(p, policy.p, policy.len);
+    p += policy.len;
+    for (uint32_t i = 1; i < count; i++) {
+        fields[i] = (struct ml_field){names[i], {p, ml_decimal(p, numbers[i])}, ML_H_OTHER};
+        p += ML_DECIMAL_CAP;
+    }
+    set_fields(&m, fields, count);
     return 0;
 }
 

@@ -57,6 +57,20 @@ static int header_values(lua_State *L)
     return 1;
 }
 
+static int header_count(lua_State *L)
+{
+    struct ml_message m;
+    struct ml_field *f;
+    int n = 0;
+
+    ml_handle_message(L, 1, false, &m);
+    f = ml_headers_find(m.headers, ml_check_str(L, 2));
+    for (; f != NULL; f = ml_headers_next(m.headers, f))
+        n++;
+    lua_pushinteger(L, n);
+    return 1;
+}
+
 /* Framing belongs to the core: a script that sets it could smuggle requests. */
 static void refuse_framing(lua_State *L, enum ml_header_id id, struct ml_str name)
 {
@@ -200,6 +214,7 @@ static int each_header(lua_State *L)
 const luaL_Reg ml_header_methods[] = {
     {"header", header_get},
     {"header_values", header_values},
+    {"header_count", header_count},
     {"set_header", header_set},
     {"add_header", header_add},
     {"remove_header", header_remove},

@@ -42,6 +42,18 @@ TEST(what_one_request_keeps_the_next_does_not_see)
     lab_close(lab);
 }
 
+TEST(fields_of_a_name_are_counted)
+{
+    struct lab *lab = lab_open();
+
+    run(lab, "local res = core.response(200, nil, { ['x-a'] = { '1', '2' }, ['x-b'] = '1' })"
+             "note(res:header_count('X-A'), res:header_count('x-b'), res:header_count('x-c'),"
+             "  (pcall(res.header_count, res)))"
+             "return res");
+    CHECK(is_noted("2 1 0 false "));
+    lab_close(lab);
+}
+
 /* A set made for one request may be collected before the answer is sent. */
 TEST(fields_outlive_a_set_that_was_made_for_one_message)
 {

@@ -178,7 +178,7 @@ local function judge(conf)
   if conf.origins[1] == "*" then return function() return "*" end end
   local allowed = matcher(conf.origins)
   return function(req, origin)
-    if origin and allowed(origin) and #req:header_values("origin") == 1 then return origin end
+    if origin and allowed(origin) and req:header_count("origin") == 1 then return origin end
   end
 end
 

@@ -137,6 +137,8 @@ end
 
 -- ---- the policy ----
 
+local made = 0 -- where there is but one, no request meets two
+
 local function limiter_of(conf)
   return gw.ratelimit { algorithm = conf.algorithm, limit = conf.limit, window = conf.window,
                         burst = conf.burst, prefix = conf.name, redis = conf.redis, fallback = conf.fallback }
@@ -170,7 +172,8 @@ function M.new(conf)
   local skipped, write = subject.skipper(conf.skip, conf.skip_if), writers[conf.headers]
   local count, warn = counter(conf, limiter), subject.warner("rate_limit")
   local label, alone = labels(conf, limiter)
-  local told = conf.headers ~= "none"
+  local told, draft6 = conf.headers ~= "none", conf.headers == "draft6"
+  made = made + 1
 
   local function go_on(req, next, delay, lease)
     if lease then req:on_done(function() lease:release() end) end
@@ -186,6 +189,11 @@ function M.new(conf)
       return nil
     end
     if allowed and not told then return go_on(req, next, delay, lease) end
+    if allowed and draft6 and made == 1 and not degraded then -- the usual case, without a table
+      local res = go_on(req, next, delay, lease)
+      limit_headers(res, label.policy6, label.limit, remaining, label.with_window and reset or nil)
+      return res
+    end
     local it = { label = degraded and alone or label, remaining = remaining, reset = reset,
                  degraded = degraded or false, inner = nil }
     local ctx = told and req.ctx

@@ -41,7 +41,7 @@ function M.new(conf)
   -- The id that a proxy gave the request, or nil.
   local function accepted(req)
     local given = req:header(header)
-    if given and well_formed(given) and trusted:has(req.peer_ip) and #req:header_values(header) == 1 then
+    if given and well_formed(given) and trusted:has(req.peer_ip) and req:header_count(header) == 1 then
       return given
     end
   end

@@ -184,16 +184,24 @@ end
 -- @return list of { name, value }
 function M.always(conf) return list_of(conf, conf.hsts == "always") end
 
--- request -> the fields of the last of these policies that it came through
+-- request -> the fields of the last of these policies that it came through; of no use when there is but one
 local innermost = setmetatable({}, { __mode = "k" })
+local made = 0
 
 --- Makes the policy.  conf has been checked against M.config.
 -- @return function(req, next) -> res
 function M.new(conf)
   local over_tls, plain = fields_of(conf, conf.hsts), fields_of(conf, conf.hsts == "always")
+  made = made + 1
 
   return function(req, next)
     local fields = req.scheme == "https" and over_tls or plain
+    if made == 1 then
+      fields:keep(req)
+      local res = next()
+      fields:apply(res)
+      return res
+    end
     local outermost = innermost[req] == nil
     innermost[req] = fields
     fields:keep(req)

@@ -41,10 +41,7 @@ end
 
 -- The kind in front keeps a user called "192.0.2.1" apart from that address.
 local function by_address(bits)
-  return function(req)
-    local ip = req.ip
-    return ip:find(":", 1, true) and core.ip_network(ip, bits) or ip
-  end
+  return function(req) return core.ip_network(req.ip, bits) end
 end
 
 local MAX = 512 -- bytes of a header that are looked at; what is longer is told apart by its length too

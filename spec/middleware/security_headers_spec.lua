@@ -49,6 +49,13 @@ describe("security_headers", function()
     check_all(g:ask("GET /p/x"))
   end)
 
+  it("does so, too, where it is the only one of the site", function()
+    local alone = policy.start { use = '"security_headers"',
+      up = [[ return gw.response(200, "up", { ["X-Frame-Options"] = "ALLOWALL", Server = "nginx/1" }) ]] }
+    check_all(alone:ask("GET /p/x"))
+    check_all(alone:ask("GET /p/boom"))
+  end)
+
   it("sends them on errors of the gateway and of scripts", function()
     for path, status in pairs { ["/p/dead"] = 503, ["/p/boom"] = 500 } do
       local res = g:ask("GET " .. path)

@@ -2,6 +2,7 @@
 local header_members = {
   { ":header(name: string): string?", "The first value of a field." },
   { ":header_values(name: string): string[]", "All values of a field, in their order." },
+  { ":header_count(name: string): integer", "How many fields of that name there are." },
   { ":each_header(): fun(): (string?, string?)", "Iterates over names and values of all fields, in their order." },
   { ":set_header(name: string, value: string|number|string[]|nil)",
     "Replaces a field; a list makes several, nil removes. Content-Length, Transfer-Encoding and Connection "

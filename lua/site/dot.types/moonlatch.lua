@@ -801,6 +801,11 @@ function moonlatch_Request:header(name) end
 ---@return string[]
 function moonlatch_Request:header_values(name) end
 
+--- How many fields of that name there are.
+---@param name string
+---@return integer
+function moonlatch_Request:header_count(name) end
+
 --- Iterates over names and values of all fields, in their order.
 ---@return fun(): (string?, string?)
 function moonlatch_Request:each_header() end
@@ -911,6 +916,11 @@ function moonlatch_Response:header(name) end
 ---@param name string
 ---@return string[]
 function moonlatch_Response:header_values(name) end
+
+--- How many fields of that name there are.
+---@param name string
+---@return integer
+function moonlatch_Response:header_count(name) end
 
 --- Iterates over names and values of all fields, in their order.
 ---@return fun(): (string?, string?)
