@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { FIRST_CAP = 4096, KEEP_MAX = 64 };
+enum { FIRST_CAP = 4096, KEEP_MAX = 512 };
 
 struct block {
     struct block *next;

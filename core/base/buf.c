@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { KEEP_MAX = 64 };
+enum { KEEP_MAX = 256 };
 
 static void *spare[KEEP_MAX];
 static unsigned spare_count;

@@ -97,7 +97,8 @@ static nghttp2_nv *fields(struct h2_stream *s, size_t *count)
         if (left_out(s, f))
             continue;
         has_date |= f->id == ML_H_DATE;
-        nv[n++] = nv_of(lower(arena, f->name), f->value, flags_of(f->id));
+        nv[n++] = nv_of(f->id != ML_H_OTHER ? ml_header_name(f->id) : lower(arena, f->name),
+                        f->value, flags_of(f->id));
     }
     if (!has_date) /* RFC 9110 section 6.6.1 */
         nv[n++] = nv_of(ML_STR("date"), ml_arena_dup(arena, ml_date_http()), BORROWED);

@@ -20,17 +20,20 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 {
     struct ml_h2 *h = user;
 
-    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
-        nghttp2_session_set_stream_user_data(session, frame->hd.stream_id,
-                                             ml_h2_stream_new(h, frame->hd.stream_id));
+    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
+        h->receiving = ml_h2_stream_new(h, frame->hd.stream_id);
+        nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, h->receiving);
+    } else {
+        h->receiving = stream_of(session, frame->hd.stream_id);
+    }
     return 0;
 }
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *name,
                      nghttp2_rcbuf *value, uint8_t flags, void *user)
 {
-    struct h2_stream *s = stream_of(session, frame->hd.stream_id);
     struct ml_h2 *h = user;
+    struct h2_stream *s = h->receiving;
 
     if (s == NULL || s->reset)
         return 0;
@@ -196,7 +199,7 @@ nghttp2_session *ml_h2_frames_session(struct ml_h2 *h)
     };
     size_t count = sizeof settings / sizeof *settings - !conf->http2_websockets;
 
-    if (nghttp2_session_server_new2(&session, callbacks(), h, o) != 0 ||
+    if (nghttp2_session_server_new3(&session, callbacks(), h, o, ml_h2_memory()) != 0 ||
         nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings, count) != 0 ||
         nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, 0, H2_CONN_WINDOW) != 0)
         abort();

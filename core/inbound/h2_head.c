@@ -59,7 +59,9 @@ static void field(struct h2_stream *s, nghttp2_rcbuf *name, nghttp2_rcbuf *value
     }
     if (id == ML_H_OTHER && memchr(text.p, '_', text.len) != NULL)
         return; /* as in HTTP/1.1: it collides with '-' in CGI-like upstreams */
-    ml_headers_add(&s->ex->req.headers, s->ex->arena, keep(s, name), keep(s, value));
+    text = id == ML_H_OTHER ? keep(s, name) : ml_header_name(id);
+    ml_headers_add_field(&s->ex->req.headers, s->ex->arena,
+                         &(struct ml_field){text, keep(s, value), id});
 }
 
 enum ml_err ml_h2_head_field(struct h2_stream *s, nghttp2_rcbuf *name, nghttp2_rcbuf *value)

@@ -97,6 +97,7 @@ struct ml_h2 {
     struct ml_stream *stream;
     nghttp2_session *session;
     struct h2_stream *streams, *woken, **woken_end;
+    struct h2_stream *receiving; /* whose field block came last; NULL: it is gone */
     struct ml_deferred wake;
     struct ml_timer timer;
     struct ml_buf out;
@@ -157,6 +158,9 @@ void ml_h2_stream_reset(struct h2_stream *s, uint32_t code, enum ml_err why);
 double ml_h2_stream_late(struct ml_h2 *h, double now_s);
 /* Forgets all streams: their exchanges are cancelled. */
 void ml_h2_stream_drop_all(struct ml_h2 *h, enum ml_err why);
+
+/* h2_memory.c: what nghttp2 takes its memory from; NULL: malloc. */
+nghttp2_mem *ml_h2_memory(void);
 
 /* h2_frames.c */
 nghttp2_session *ml_h2_frames_session(struct ml_h2 *h);

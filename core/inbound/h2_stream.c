@@ -100,6 +100,8 @@ static void forget(struct h2_stream *s)
 
     unqueue(s);
     ml_buf_release(&s->body.early);
+    if (h->receiving == s)
+        h->receiving = NULL;
     *s->link = s->next;
     if (s->next != NULL)
         s->next->link = s->link;

@@ -126,6 +126,11 @@ enum ml_header_id ml_header_id(struct ml_str name)
     return same_name(names[id], name) ? id : ML_H_OTHER;
 }
 
+struct ml_str ml_header_name(enum ml_header_id id)
+{
+    return names[id];
+}
+
 static inline bool is_named(const struct ml_field *f, enum ml_header_id id, struct ml_str name)
 {
     return f->id == id && (id != ML_H_OTHER || ml_str_ieq(f->name, name));
@@ -191,6 +196,12 @@ void ml_headers_add(struct ml_headers *h, struct ml_arena *arena, struct ml_str 
                     struct ml_str value)
 {
     append(h, arena, &(struct ml_field){name, value, ml_header_id(name)}, ml_header_key(name));
+}
+
+void ml_headers_add_field(struct ml_headers *h, struct ml_arena *arena,
+                          const struct ml_field *field)
+{
+    append(h, arena, field, ml_header_key(field->name));
 }
 
 void ml_headers_add_all(struct ml_headers *h, struct ml_arena *arena, const struct ml_field *fields,

@@ -63,6 +63,8 @@ struct ml_headers { /* zero-initialised is empty */
 };
 
 enum ml_header_id ml_header_id(struct ml_str name);
+/* The lower-case name of a known field. */
+struct ml_str ml_header_name(enum ml_header_id id);
 
 /* One bit, the same for all writings of a name; other names may have it too. */
 static inline uint64_t ml_header_key(struct ml_str name)
@@ -80,6 +82,9 @@ struct ml_field *ml_headers_next(const struct ml_headers *h, const struct ml_fie
 /* Appends a field.  name and value are not copied: they must live as long as the arena. */
 void ml_headers_add(struct ml_headers *h, struct ml_arena *arena, struct ml_str name,
                     struct ml_str value);
+/* The same with the id, for who knows it already. */
+void ml_headers_add_field(struct ml_headers *h, struct ml_arena *arena,
+                          const struct ml_field *field);
 /* Appends fields that are complete, with their ids.  keys: of all their names. */
 void ml_headers_add_all(struct ml_headers *h, struct ml_arena *arena, const struct ml_field *fields,
                         uint32_t count, uint64_t keys);
