@@ -470,7 +470,7 @@ void ml_conn_close_idle(struct ml_port *port)
 
     for (; c != NULL; c = next) {
         next = c->next;
-        if (c->state == CONN_WRITE && port->in->draining)
+        if (c->state == CONN_WRITE && port->in->draining && !port->in->patient)
             ml_exchange_leave(c->turn->ex);
         if (c->state != CONN_HEAD)
             continue;

@@ -274,6 +274,6 @@ void ml_conn_body_tunnel(struct ml_conn *c)
     t->ex->req.body->on_room = conn_turn_wake;
     t->ex->req.body->room_ctx = t;
     t->body = (struct turn_body){.framing = ML_BODY_CLOSE, .left = UINT64_MAX};
-    if (c->port->in->draining)
+    if (c->port->in->draining && !c->port->in->patient)
         ml_exchange_leave(t->ex);
 }

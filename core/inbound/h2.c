@@ -342,7 +342,7 @@ void ml_h2_leave(struct ml_h2 *h)
 /* The process ends, or its listener. */
 static void leave(struct ml_h2 *h)
 {
-    if (h->port->in->draining)
+    if (h->port->in->draining && !h->port->in->patient)
         for (struct h2_stream *s = h->streams; s != NULL; s = s->next)
             if (s->tunnel)
                 ml_exchange_leave(s->ex);

@@ -63,6 +63,7 @@ struct ml_inbound {
     void (*record)(void *ctx, struct ml_exchange *ex, int status);
     void *record_ctx;
     bool draining; /* answers say Connection: close */
+    bool patient;  /* while draining, tunnels are not asked to end yet */
     unsigned connections;
     struct ml_listener *listeners;
 };

@@ -46,17 +46,22 @@ static void close_others(const int *keep, unsigned count)
     close_range(first, ~0u, 0);
 }
 
-void ml_child_begin(const int *keep, unsigned count)
+void ml_child_signals(void)
 {
-    static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCHLD};
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD};
     sigset_t none;
 
-    ml_log_event_forget();
-    close_others(keep, count);
     for (unsigned i = 0; i < sizeof signals / sizeof *signals; i++)
         signal(signals[i], SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+void ml_child_begin(const int *keep, unsigned count)
+{
+    ml_log_event_forget();
+    close_others(keep, count);
+    ml_child_signals();
 }
 
 void ml_child_tie(pid_t parent, int signal)

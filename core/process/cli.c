@@ -36,11 +36,11 @@ static int print_help(const struct ml_cli_args *args);
 #define BIT(option) (1u << ML_OPTION_##option)
 
 static const struct command COMMANDS[] = {
-    {"run", MUST_DIR, BIT(WORKERS) | BIT(CONTROL), ml_cli_run,
+    {"run", MUST_DIR, BIT(WORKERS) | BIT(CONTROL) | BIT(PID_FILE), ml_cli_run,
      "serve the site in DIR, in the foreground",
      "A saved file is live about a second later; a site that does not load changes nothing.\n"
      "Signals: TERM and INT end gracefully, a second INT at once, HUP reloads, USR1 reopens log\n"
-     "files.\n"},
+     "files, USR2 is as \"moonlatch upgrade\".\n"},
     {"check", MUST_DIR, 0, ml_cli_check,
      "load the site in DIR as a reload would, and say what is wrong",
      "Errors and warnings are printed to stderr as \"file:line: what\".\n"},
@@ -57,6 +57,9 @@ static const struct command COMMANDS[] = {
     {"reload", MAY_DIR, BIT(WAIT) | BIT(CONTROL), ml_cli_reload,
      "have a running gateway look at its directory now",
      "Without DIR and --control it asks the only gateway that runs.\n"},
+    {"upgrade", MAY_DIR, BIT(CONTROL), ml_cli_upgrade,
+     "have a running gateway start its program anew and hand over to it",
+     "No connection is lost; when the new program does not start, the old one goes on.\n"},
     {"status", MAY_DIR, BIT(JSON) | BIT(CONTROL), ml_cli_status,
      "what runs: generation, workers, listeners, upstream servers",
      "Without DIR and --control it asks the only gateway that runs.\n"},

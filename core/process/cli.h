@@ -23,6 +23,7 @@ enum ml_cli_exit {
 #define ML_OPTION_TABLE(X)                                                                         \
     X(WORKERS, "--workers", "N", "number of worker processes; else gateway.lua's, else one a CPU") \
     X(CONTROL, "--control", "PATH", "unix socket that reload and status talk through")             \
+    X(PID_FILE, "--pid-file", "PATH", "where the id of the process is written while it serves")      \
     X(WAIT, "--wait", NULL, "wait until the site is live in all workers, or refused")              \
     X(JSON, "--json", NULL, "print everything as JSON")                                            \
     X(FORCE, "--force", NULL, "write into a directory that is not empty; overwrites files")        \
@@ -48,6 +49,7 @@ int ml_cli_check(const struct ml_cli_args *args);
 int ml_cli_test(const struct ml_cli_args *args);
 int ml_cli_init(const struct ml_cli_args *args);
 int ml_cli_reload(const struct ml_cli_args *args);
+int ml_cli_upgrade(const struct ml_cli_args *args);
 int ml_cli_status(const struct ml_cli_args *args);
 int ml_cli_drain(const struct ml_cli_args *args);
 int ml_cli_undrain(const struct ml_cli_args *args);

@@ -130,6 +130,28 @@ static int ask_reload(const char *path, bool wait)
     return code;
 }
 
+int ml_cli_upgrade(const struct ml_cli_args *args)
+{
+    struct ml_buf json = {0}, why = {0};
+    char path[ML_CONTROL_PATH_MAX];
+    int code = find(args, path, &why);
+
+    if (code != ML_CLI_DONE)
+        return complain(&why, code);
+    switch (ml_control_ask(path, "upgrade", RELOAD_TIMEOUT_S, &json, &why)) {
+    case ML_CONTROL_OK:
+        code = show(stdout, "upgraded", ml_buf_str(&json), ML_CLI_DONE);
+        break;
+    case ML_CONTROL_REFUSED:
+        code = show(stderr, "refused", ml_buf_str(&json), ML_CLI_REFUSED);
+        break;
+    default:
+        code = complain(&why, ML_CLI_NOT_RUNNING);
+    }
+    ml_buf_release(&json);
+    return code;
+}
+
 int ml_cli_reload(const struct ml_cli_args *args)
 {
     char path[ML_CONTROL_PATH_MAX];

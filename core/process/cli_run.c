@@ -23,7 +23,8 @@ static unsigned parse_workers(const char *text)
 int ml_cli_run(const struct ml_cli_args *args)
 {
     const char *workers = args->options[ML_OPTION_WORKERS];
-    struct ml_supervisor_conf conf = {.dir = args->dir};
+    struct ml_supervisor_conf conf = {.dir = args->dir,
+                                      .pid_file = args->options[ML_OPTION_PID_FILE]};
     char path[ML_CONTROL_PATH_MAX];
     struct ml_buf why = {0};
 

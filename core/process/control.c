@@ -158,6 +158,16 @@ static void serve_reload(struct client *c)
     control->handler.reload(control->handler.ctx, c->waiter); /* last: it may answer */
 }
 
+static void serve_upgrade(struct client *c)
+{
+    struct ml_control *control = c->control;
+
+    c->state = WAIT;
+    ml_timer_stop(&c->timer);
+    c->waiter = waiter_new(c);
+    control->handler.upgrade(control->handler.ctx, c->waiter); /* last: it may answer */
+}
+
 static void serve_notify(struct client *c)
 {
     struct ml_control *control = c->control;
@@ -206,6 +216,8 @@ static void serve(struct client *c, struct ml_str line)
         serve_drain(c, rest, true);
     else if (begins(line, ML_STR("undrain "), &rest))
         serve_drain(c, rest, false);
+    else if (ml_str_eq(line, ML_STR("upgrade")))
+        serve_upgrade(c);
     else if (ml_str_eq(line, ML_STR("notify")))
         serve_notify(c);
     else
@@ -417,21 +429,31 @@ struct ml_control *ml_control_new(struct ml_loop *loop, const char *path,
     return control;
 }
 
+void ml_control_unlisten(struct ml_control *control)
+{
+    struct stat st;
+
+    if (control->fd < 0)
+        return;
+    ev_io_stop(ml_loop_ev(control->loop), &control->io);
+    ml_timer_stop(&control->rest);
+    close(control->fd);
+    control->fd = -1;
+    if (lstat(control->address.sun_path, &st) == 0 && st.st_dev == control->dev &&
+        st.st_ino == control->ino)
+        (void)unlink(control->address.sun_path);
+}
+
 void ml_control_free(struct ml_control **cp)
 {
     struct ml_control *control = *cp;
-    struct stat st;
 
     if (control == NULL)
         return;
     *cp = NULL;
     while (control->clients != NULL)
         client_close(control->clients);
-    ev_io_stop(ml_loop_ev(control->loop), &control->io);
+    ml_control_unlisten(control);
     ml_timer_drop(&control->rest);
-    close(control->fd);
-    if (lstat(control->address.sun_path, &st) == 0 && st.st_dev == control->dev &&
-        st.st_ino == control->ino)
-        (void)unlink(control->address.sun_path);
     ml_loop_bury(control->loop, free, control);
 }

@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const double CHECK_S = 0.25;
+static const double CHECK_S = 0.25, UNKILLABLE_S = 5;
 
 struct slot {
     struct ml_fleet *fleet;
@@ -391,6 +391,24 @@ unsigned ml_fleet_serving(const struct ml_fleet *f)
     for (unsigned i = 0; i < f->conf.count; i++)
         n += ml_fleet_serves(f, i);
     return n;
+}
+
+bool ml_fleet_alive(const struct ml_fleet *f)
+{
+    uint64_t now_ms = ml_clock_mono_ms();
+    unsigned fresh = 0;
+
+    for (unsigned i = 0; i < f->conf.count; i++) {
+        uint64_t beat_ms = atomic_load(&ml_shm_worker(f->conf.shm, i)->beat_ms);
+        double silent_s = now_ms > beat_ms ? (double)(now_ms - beat_ms) / 1000 : 0;
+
+        if (f->slots[i].pid == 0)
+            continue;
+        if (f->heartbeat_s > 0 && silent_s > f->heartbeat_s + UNKILLABLE_S)
+            return false;
+        fresh += f->heartbeat_s <= 0 || silent_s <= f->heartbeat_s;
+    }
+    return fresh > 0;
 }
 
 void ml_fleet_describe(const struct ml_fleet *f, struct ml_shm_gateway *g)

@@ -48,6 +48,9 @@ unsigned ml_fleet_count(const struct ml_fleet *f);
 bool ml_fleet_serves(const struct ml_fleet *f, unsigned index);
 unsigned ml_fleet_running(const struct ml_fleet *f);
 unsigned ml_fleet_serving(const struct ml_fleet *f);
+/* At least one worker's loop has turned within the heartbeat's timeout, and none that is silent
+ * for longer is still there: those are killed. */
+bool ml_fleet_alive(const struct ml_fleet *f);
 void ml_fleet_describe(const struct ml_fleet *f, struct ml_shm_gateway *g);
 
 #endif

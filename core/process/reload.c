@@ -328,6 +328,8 @@ static void begin(struct ml_reload *r)
     r->next.number = conf.number;
     conf.more = r->live.summary->more;
     r->stage = ml_stage_new(&conf);
+    if (r->tries == 1)
+        r->conf.changed(r->conf.ctx);
 }
 
 /* Those who are late in LOAD are killed: they are stuck, and their successors begin with what is
@@ -462,6 +464,11 @@ void ml_reload_free(struct ml_reload **reload)
 }
 
 /* ---- asking ---- */
+
+bool ml_reload_busy(const struct ml_reload *r)
+{
+    return r->state != IDLE;
+}
 
 uint32_t ml_reload_number(const struct ml_reload *r)
 {

@@ -39,6 +39,7 @@ void ml_reload_heard(struct ml_reload *r, unsigned worker, const struct ml_messa
 void ml_reload_lost(struct ml_reload *r, unsigned worker);
 
 /* Of what is committed. */
+bool ml_reload_busy(const struct ml_reload *r); /* is another one on its way? */
 uint32_t ml_reload_number(const struct ml_reload *r);
 int ml_reload_snapshot(const struct ml_reload *r);
 const struct ml_summary *ml_reload_summary(const struct ml_reload *r);

@@ -4,11 +4,13 @@
  * So a port that is new to us is first bound without it: that fails when anybody holds the port. */
 #include "process/sockets.h"
 
+#include "process/inherit.h"
 #include "process/pack.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -91,6 +93,14 @@ static in_port_t port_of(const struct ml_addr *addr)
 
 /* Accepted connections inherit these.  SO_KEEPALIVE finds out about clients that vanished without a
  * word from tunnels in which nobody speaks. */
+static bool set_live_options(int fd)
+{
+    int on = 1;
+
+    return setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) == 0 &&
+           setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0;
+}
+
 static bool set_options(int fd, const struct ml_addr *addr, bool shared)
 {
     int on = 1;
@@ -99,8 +109,7 @@ static bool set_options(int fd, const struct ml_addr *addr, bool shared)
            (!shared || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0) &&
            (addr->sa.sa_family != AF_INET6 ||
             setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) == 0) &&
-           setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) == 0 &&
-           setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0;
+           set_live_options(fd);
 }
 
 /* A listening socket, or -1 with errno. */
@@ -142,6 +151,25 @@ static void close_entry(const struct ml_sockets *s, struct entry *e)
     free(e->name);
 }
 
+/* Sockets that were passed come first.  Workers for which there is none get one of their own beside
+ * them, if whoever made them allows that, or share one. */
+static bool inherit_entry(const struct ml_sockets *s, struct entry *e)
+{
+    unsigned have = ml_inherit_claim(&e->addr, e->fds, s->workers);
+
+    for (unsigned w = 0; w < have; w++)
+        if (!set_live_options(e->fds[w]) || listen(e->fds[w], BACKLOG) != 0)
+            return false;
+    for (unsigned w = have; have > 0 && w < s->workers; w++) {
+        e->fds[w] = open_socket(&e->addr, true);
+        if (e->fds[w] < 0)
+            e->fds[w] = fcntl(e->fds[w % have], F_DUPFD_CLOEXEC, 0);
+        if (e->fds[w] < 0)
+            return false;
+    }
+    return have > 0;
+}
+
 static bool open_entry(const struct ml_sockets *s, struct entry *e)
 {
     e->fds = malloc(s->workers * sizeof *e->fds);
@@ -149,6 +177,8 @@ static bool open_entry(const struct ml_sockets *s, struct entry *e)
         abort();
     for (unsigned w = 0; w < s->workers; w++)
         e->fds[w] = -1;
+    if (inherit_entry(s, e))
+        return true;
     if (!probe(s, &e->addr))
         return false;
     for (unsigned w = 0; w < s->workers; w++)
@@ -269,6 +299,19 @@ void ml_sockets_free(struct ml_sockets **s)
 }
 
 /* ---- asking ---- */
+
+unsigned ml_sockets_all(const struct ml_sockets *s, int **fds)
+{
+    unsigned n = 0;
+
+    *fds = malloc((s->count * s->workers + 1) * sizeof **fds);
+    if (*fds == NULL)
+        abort();
+    for (unsigned i = 0; i < s->count; i++)
+        for (unsigned w = 0; w < s->workers; w++)
+            (*fds)[n++] = s->entries[i].fds[w];
+    return n;
+}
 
 unsigned ml_sockets_of(const struct ml_sockets *s, enum ml_sockets_which which, unsigned worker,
                        struct ml_buf *names, int *fds)

@@ -28,6 +28,8 @@ enum ml_sockets_which { ML_SOCKETS_OPEN, ML_SOCKETS_PLANNED };
  * to names (see pack.h), the descriptors to fds (room for ML_SITE_LISTENERS_MAX); how many. */
 unsigned ml_sockets_of(const struct ml_sockets *s, enum ml_sockets_which which, unsigned worker,
                        struct ml_buf *names, int *fds);
+/* All that are open, in memory that the caller frees. */
+unsigned ml_sockets_all(const struct ml_sockets *s, int **fds);
 /* "127.0.0.1:3100\n" for each open one. */
 void ml_sockets_list(const struct ml_sockets *s, struct ml_buf *out);
 

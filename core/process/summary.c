@@ -12,6 +12,7 @@ static void pack_settings(struct ml_buf *out, const struct ml_settings *s)
     ml_pack_double(out, s->shutdown_delay);
     ml_pack_double(out, s->shutdown_timeout);
     ml_pack_double(out, s->heartbeat_timeout);
+    ml_pack_double(out, s->upgrade_timeout);
     ml_pack_u64(out, s->shared_memory);
     ml_pack_u64(out, s->limiter_memory);
     ml_pack_str(out, s->user);
@@ -61,6 +62,7 @@ static void unpack_settings(struct ml_unpack *in, struct ml_arena *arena, struct
     s->shutdown_delay = unpack_time_s(in);
     s->shutdown_timeout = unpack_time_s(in);
     s->heartbeat_timeout = unpack_time_s(in);
+    s->upgrade_timeout = unpack_time_s(in);
     s->shared_memory = ml_unpack_u64(in);
     s->limiter_memory = ml_unpack_u64(in);
     s->user = unpack_text(in, arena);

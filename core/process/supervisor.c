@@ -7,55 +7,29 @@
  *
  * In CLOSE clients are still accepted, but every answer says Connection: close.  Signals come as
  * events (signalfd), so nothing here is interrupted. */
-#include "process/supervisor.h"
+#include "process/supervisor_parts.h"
 
 #include "base/clock.h"
 #include "base/log_event.h"
-#include "process/counts.h"
-#include "process/reload.h"
+#include "process/host.h"
+#include "process/inherit.h"
+#include "process/pid_file.h"
 #include "process/status.h"
 #include "process/tickets.h"
 #include "process/upstreams.h"
-#include "process/watch.h"
 #include "transport/tls_make.h"
 
 #include <assert.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-static const double STAGE_S = 30, KILL_GRACE_S = 2;
-
-enum state { STAGE, START, SERVE, CLOSE, DRAIN, END };
-
-struct supervisor {
-    const struct ml_supervisor_conf *conf;
-    enum state state;
-    bool served; /* it ends after it has been told to stop */
-    int exit_code;
-    double started_s; /* wall clock */
-    struct ml_loop *loop;
-    int signals; /* owned signalfd */
-    ev_io signals_watcher;
-    struct ml_timer end;    /* of CLOSE, then of DRAIN */
-    struct ml_timer tickets; /* until their key is replaced */
-    struct ml_stage *stage; /* of the first load */
-    struct ml_user user;
-    struct ml_shm *shm;
-    struct ml_sockets *sockets;
-    struct ml_reload *reload;
-    struct ml_fleet *fleet;
-    struct ml_counts *counts;
-    struct ml_control *control;
-    struct ml_watch *watch;
-};
+static const double STAGE_S = 30;
 
 /* The first reason counts. */
-static void finish(struct supervisor *s, int exit_code)
+void ml_supervisor_finish(struct supervisor *s, int exit_code)
 {
     if (s->state == END)
         return;
@@ -69,12 +43,31 @@ static void finish(struct supervisor *s, int exit_code)
 static void refuse(struct supervisor *s, int exit_code, struct ml_str why)
 {
     fprintf(stderr, "moonlatch: %.*s\n", (int)why.len, why.p);
-    finish(s, exit_code);
+    ml_upgrade_failed(why);
+    ml_supervisor_finish(s, exit_code);
 }
 
 /* ---- status ---- */
 
-static void publish(void *ctx)
+static void tell_systemd(struct supervisor *s, const struct ml_shm_gateway *g)
+{
+    char status[256];
+
+    if (s->state != SERVE || s->heir || s->fleet == NULL)
+        return;
+    if (ml_reload_busy(s->reload)) {
+        ml_systemd_reloading(s->systemd);
+        return;
+    }
+    snprintf(status, sizeof status, "generation %u, %u of %u workers serve%s%.120s", g->generation,
+             ml_fleet_serving(s->fleet), ml_fleet_count(s->fleet),
+             g->last_s > 0 && !g->last_ok ? "; the last reload failed: " : "",
+             g->last_s > 0 && !g->last_ok ? g->last_error : "");
+    status[strcspn(status, "\n")] = '\0';
+    ml_systemd_ready(s->systemd, status);
+}
+
+void ml_supervisor_publish(void *ctx)
 {
     static struct ml_shm_gateway g; /* large */
     struct supervisor *s = ctx;
@@ -91,6 +84,16 @@ static void publish(void *ctx)
     ml_shm_text(g.listeners, sizeof g.listeners, ml_buf_str(&list));
     ml_buf_release(&list);
     ml_shm_gateway_publish(s->shm, &g);
+    tell_systemd(s, &g);
+}
+
+/* All is well as long as this loop turns and one worker at least does, and those that do not are
+ * dealt with (fleet.h). */
+static bool is_alive(void *ctx)
+{
+    struct supervisor *s = ctx;
+
+    return s->fleet == NULL || s->state >= CLOSE || ml_fleet_alive(s->fleet);
 }
 
 static void on_status(void *ctx, struct ml_buf *json)
@@ -106,6 +109,11 @@ static bool on_drain(void *ctx, struct ml_str group, struct ml_str server, bool 
     struct supervisor *s = ctx;
 
     return ml_upstreams_drain(s->shm, group, server, on, json);
+}
+
+static void on_upgrade(void *ctx, struct ml_control_waiter *w)
+{
+    ml_supervisor_upgrade(ctx, w);
 }
 
 static void on_reload(void *ctx, struct ml_control_waiter *w)
@@ -175,8 +183,14 @@ static void log_ready(struct supervisor *s)
 static void on_all_serve(struct supervisor *s)
 {
     s->state = SERVE;
+    ml_inherit_settle(!s->heir);
     log_ready(s);
     start_watch(s);
+    if (s->heir)
+        ml_supervisor_inherit(s);
+    else
+        ml_pid_file_write(s->conf->pid_file);
+    ml_supervisor_publish(s);
 }
 
 static void on_worker_message(void *ctx, unsigned index, const struct ml_message *m)
@@ -201,7 +215,7 @@ static void on_worker_ended(void *ctx, unsigned index)
 
     ml_reload_lost(s->reload, index);
     if (s->state == DRAIN && ml_fleet_running(s->fleet) == 0)
-        finish(s, ML_EXIT_OK);
+        ml_supervisor_finish(s, ML_EXIT_OK);
 }
 
 static void boot_worker(void *ctx, unsigned index, struct ml_worker_boot *boot)
@@ -216,73 +230,6 @@ static void boot_worker(void *ctx, unsigned index, struct ml_worker_boot *boot)
         ml_sockets_of(s->sockets, ML_SOCKETS_OPEN, index, &boot->names, boot->sockets);
 }
 
-/* ---- stopping ---- */
-
-static void send_all(struct supervisor *s, enum ml_message_type type)
-{
-    struct ml_message m = {.type = type};
-
-    if (s->fleet != NULL)
-        ml_fleet_send_all(s->fleet, &m);
-}
-
-static void drain(struct supervisor *s)
-{
-    double timeout_s = ml_reload_summary(s->reload)->settings.shutdown_timeout;
-
-    s->state = DRAIN;
-    ml_fleet_retire(s->fleet);
-    ml_sockets_close(s->sockets);
-    send_all(s, ML_MESSAGE_DRAIN);
-    ml_timer_set(&s->end, timeout_s + KILL_GRACE_S);
-    publish(s);
-    if (ml_fleet_running(s->fleet) == 0)
-        finish(s, ML_EXIT_OK);
-}
-
-static void on_end_timer(void *ctx)
-{
-    struct supervisor *s = ctx;
-
-    if (s->state == CLOSE) {
-        drain(s);
-    } else {
-        ml_log_event(ML_LOG_ERROR, "workers that do not end are killed",
-                     ML_KV("workers", ml_fleet_running(s->fleet)));
-        ml_fleet_kill_all(s->fleet);
-    }
-}
-
-static void stop(struct supervisor *s, const char *signal_name)
-{
-    double delay_s;
-
-    if (s->state == STAGE) {
-        finish(s, ML_EXIT_OK);
-        return;
-    }
-    if (s->state >= CLOSE)
-        return;
-    delay_s = ml_reload_summary(s->reload)->settings.shutdown_delay;
-    ml_log_event(ML_LOG_INFO, "stopping", ML_KV("signal", signal_name), ML_KV("delay", delay_s));
-    ml_watch_free(&s->watch);
-    ml_reload_stop(s->reload);
-    s->state = CLOSE;
-    send_all(s, ML_MESSAGE_CLOSING);
-    publish(s);
-    if (delay_s > 0)
-        ml_timer_set(&s->end, delay_s);
-    else
-        drain(s);
-}
-
-static void stop_at_once(struct supervisor *s)
-{
-    ml_log_event(ML_LOG_WARN, "stopping at once");
-    ml_fleet_kill_all(s->fleet);
-    finish(s, ML_EXIT_AT_ONCE);
-}
-
 /* ---- signals ---- */
 
 static void reopen(struct supervisor *s)
@@ -290,19 +237,29 @@ static void reopen(struct supervisor *s)
     if (s->reload == NULL)
         return;
     ml_logs_reopen(ml_reload_logs(s->reload));
-    send_all(s, ML_MESSAGE_REOPEN);
+    ml_supervisor_send_all(s, ML_MESSAGE_REOPEN, 0);
+}
+
+static void reap(struct supervisor *s)
+{
+    if (s->fleet != NULL)
+        ml_fleet_reap(s->fleet);
+    if (s->upgrade != NULL)
+        ml_upgrade_reap(s->upgrade);
 }
 
 static void act(struct supervisor *s, int number)
 {
-    if (number == SIGCHLD && s->fleet != NULL)
-        ml_fleet_reap(s->fleet);
+    if (number == SIGCHLD)
+        reap(s);
     else if (number == SIGINT && (s->state == CLOSE || s->state == DRAIN))
-        stop_at_once(s);
+        ml_supervisor_stop_at_once(s);
     else if (number == SIGINT || number == SIGTERM)
-        stop(s, number == SIGINT ? "INT" : "TERM");
+        ml_supervisor_stop(s, number == SIGINT ? "INT" : "TERM");
     else if (number == SIGUSR1)
         reopen(s);
+    else if (number == SIGUSR2)
+        ml_supervisor_upgrade(s, NULL);
     else if (number == SIGHUP && (s->state == START || s->state == SERVE))
         ml_reload_ask(s->reload, NULL);
 }
@@ -320,17 +277,6 @@ static void on_signal(struct ev_loop *ev, ev_io *io, int events)
 
 /* ---- starting ---- */
 
-static unsigned cpus(void)
-{
-    cpu_set_t set;
-    int n = 1;
-
-    CPU_ZERO(&set);
-    if (sched_getaffinity(0, sizeof set, &set) == 0)
-        n = CPU_COUNT(&set);
-    return n > 0 ? (unsigned)n : 1;
-}
-
 static unsigned worker_count(const struct supervisor *s, const struct ml_settings *settings)
 {
     unsigned n = s->conf->workers;
@@ -338,13 +284,17 @@ static unsigned worker_count(const struct supervisor *s, const struct ml_setting
     if (n == 0)
         n = settings->workers;
     if (n == 0)
-        n = cpus();
+        n = ml_host_cpus();
     return n < ML_SHM_WORKERS_MAX ? n : ML_SHM_WORKERS_MAX;
 }
 
-static bool open_control(struct supervisor *s, struct ml_buf *why)
+bool ml_supervisor_open_control(struct supervisor *s, struct ml_buf *why)
 {
-    struct ml_control_handler handler = {.status = on_status, .reload = on_reload, .drain = on_drain, .ctx = s};
+    struct ml_control_handler handler = {.status = on_status,
+                                         .reload = on_reload,
+                                         .upgrade = on_upgrade,
+                                         .drain = on_drain,
+                                         .ctx = s};
 
     if (s->conf->control == NULL)
         return true;
@@ -360,7 +310,7 @@ static bool open_all(struct supervisor *s, struct ml_stage_result *first, struct
                                   .dir = s->conf->dir,
                                   .user = &s->user,
                                   .metrics = ml_shm_metrics(s->shm),
-                                  .changed = publish,
+                                  .changed = ml_supervisor_publish,
                                   .committed = on_committed,
                                   .ctx = s};
     struct ml_logs *logs;
@@ -376,7 +326,7 @@ static bool open_all(struct supervisor *s, struct ml_stage_result *first, struct
         return false;
     conf.sockets = s->sockets;
     s->reload = ml_reload_new(&conf, first, &logs);
-    return open_control(s, why);
+    return s->heir || ml_supervisor_open_control(s, why);
 }
 
 static void start_workers(struct supervisor *s)
@@ -388,7 +338,7 @@ static void start_workers(struct supervisor *s)
                                  .boot = boot_worker,
                                  .message = on_worker_message,
                                  .ended = on_worker_ended,
-                                 .changed = publish,
+                                 .changed = ml_supervisor_publish,
                                  .ctx = s};
 
     s->fleet = ml_fleet_new(&conf);
@@ -396,9 +346,9 @@ static void start_workers(struct supervisor *s)
     ml_fleet_set_heartbeat(s->fleet, settings->heartbeat_timeout);
     s->state = START;
     s->counts = ml_counts_open_alone(s->loop, s->shm, worker_count(s, settings));
-    publish(s);
+    ml_supervisor_publish(s);
     ml_fleet_start(s->fleet);
-    publish(s);
+    ml_supervisor_publish(s);
 }
 
 static void on_first_stage(void *ctx, struct ml_stage_result *first)
@@ -429,31 +379,9 @@ static void on_old_key(void *ctx)
     ml_timer_set(&s->tickets, ML_TICKETS_ROTATE_S);
 }
 
-/* A connection takes a descriptor or two; the usual soft limit is 1024. */
-static void raise_fd_limit(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
 static bool open_signals(struct supervisor *s)
 {
-    sigset_t set;
-
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
-    sigaddset(&set, SIGUSR1);
-    sigaddset(&set, SIGCHLD);
-    signal(SIGCHLD, SIG_DFL); /* an ignored one would reap our children by itself */
-    signal(SIGPIPE, SIG_IGN);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    s->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    s->signals = ml_host_signals();
     if (s->signals < 0)
         return false;
     ev_io_init(&s->signals_watcher, on_signal, s->signals, EV_READ);
@@ -465,6 +393,7 @@ static bool open_signals(struct supervisor *s)
 static void supervisor_close(struct supervisor *s)
 {
     ml_watch_free(&s->watch);
+    ml_upgrade_free(&s->upgrade);
     ml_stage_free(&s->stage);
     if (s->reload != NULL)
         ml_reload_stop(s->reload);
@@ -473,6 +402,7 @@ static void supervisor_close(struct supervisor *s)
     ml_reload_free(&s->reload);
     ml_sockets_free(&s->sockets);
     ml_counts_close(&s->counts);
+    ml_systemd_free(&s->systemd);
     ml_shm_free(&s->shm);
     ml_timer_drop(&s->end);
     ml_timer_drop(&s->tickets);
@@ -490,8 +420,8 @@ int ml_supervisor_run(const struct ml_supervisor_conf *conf)
 
     s = (struct supervisor){.conf = conf, .started_s = ml_clock_wall_s(), .loop = ml_loop_new()};
     first.loop = s.loop;
-    raise_fd_limit();
-    ml_timer_init(&s.end, s.loop, on_end_timer, &s);
+    ml_host_raise_files();
+    ml_timer_init(&s.end, s.loop, ml_supervisor_on_end, &s);
     if (!open_signals(&s)) {
         perror("moonlatch: signalfd");
         ml_loop_free(&s.loop);
@@ -501,11 +431,16 @@ int ml_supervisor_run(const struct ml_supervisor_conf *conf)
     ml_timer_set(&s.tickets, ML_TICKETS_ROTATE_S);
     ml_tickets_open();
     (void)ml_tls_development(); /* so that all processes show the same one */
+    ml_inherit_take();
+    s.heir = ml_upgrade_inherit();
+    s.systemd = ml_systemd_new(s.loop, is_alive, &s);
     s.stage = ml_stage_new(&first);
     ml_loop_run(s.loop);
     if (s.served)
         ml_log_event(ML_LOG_INFO, "stopped", ML_KV("exit", s.exit_code));
     ml_log_event_flush();
+    if (!s.heir)
+        ml_pid_file_remove(s.conf->pid_file);
     supervisor_close(&s);
     return s.exit_code;
 }

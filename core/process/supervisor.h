@@ -11,6 +11,7 @@ struct ml_supervisor_conf { /* borrowed until ml_supervisor_run returns */
     const char *dir;        /* the site */
     const char *control;    /* path of the control socket; NULL: none */
     unsigned workers;       /* 0: what the site says, or one per CPU that this process may use */
+    const char *pid_file;   /* NULL: none */
     bool no_watch;          /* reload only when told to */
 };
 

@@ -57,6 +57,7 @@ struct worker {
     struct ml_buf scratch;
     struct ml_timer tick, drained, deadline, alone;
     struct ml_rest rest;
+    double patience_s; /* of the drain, with tunnels */
 };
 
 static void drain(struct worker *w);
@@ -195,6 +196,7 @@ static void on_message(struct worker *w, struct ml_message *m)
         ml_timer_stop(&w->alone);
         return;
     case ML_MESSAGE_DRAIN:
+        w->patience_s = m->number;
         drain(w);
         return;
     case ML_MESSAGE_REOPEN:
@@ -276,12 +278,24 @@ static void on_drained(void *ctx)
         ml_timer_set(&w->drained, DRAIN_CHECK_S);
 }
 
+/* Those in whose favour an upgrade waited have their end now. */
+static void leave_tunnels(struct worker *w)
+{
+    w->inbound.patient = false;
+    ml_inbound_drain(&w->inbound);
+    ml_timer_set(&w->deadline, ml_generation_site(w->current)->settings.shutdown_timeout);
+}
+
 static void on_deadline(void *ctx)
 {
     struct worker *w = ctx;
 
     if (w->inbound.connections == 0) {
         end(w, 0);
+        return;
+    }
+    if (w->inbound.patient) {
+        leave_tunnels(w);
         return;
     }
     ml_log_event(ML_LOG_WARN, "connections are cut at the deadline",
@@ -293,6 +307,8 @@ static void on_deadline(void *ctx)
 
 static void drain(struct worker *w)
 {
+    if (w->state == DRAIN && w->inbound.patient && w->patience_s == 0)
+        leave_tunnels(w);
     if (w->state == DRAIN)
         return;
     if (w->state == START) {
@@ -302,9 +318,12 @@ static void drain(struct worker *w)
     w->state = DRAIN;
     ml_outbound_stop(w->outbound);
     ml_ports_close(w->ports);
+    w->inbound.patient = w->patience_s > 0;
     ml_inbound_drain(&w->inbound);
     ml_timer_set(&w->drained, 0);
-    ml_timer_set(&w->deadline, ml_generation_site(w->current)->settings.shutdown_timeout);
+    ml_timer_set(&w->deadline, w->patience_s > 0
+                                   ? w->patience_s
+                                   : ml_generation_site(w->current)->settings.shutdown_timeout);
 }
 
 /* ---- life ---- */
@@ -338,6 +357,7 @@ static int open_signals(void)
 
     signal(SIGINT, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
+    signal(SIGUSR2, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);

@@ -32,6 +32,10 @@ static int set_settings(lua_State *L)
     s->script_budget_ms = number_field(L, "script_budget_ms", s->script_budget_ms);
     s->script_memory = (uint64_t)number_field(L, "script_memory", (double)s->script_memory);
     s->heartbeat_timeout = number_field(L, "heartbeat_timeout", s->heartbeat_timeout);
+    s->upgrade_timeout = number_field(L, "upgrade_timeout", s->upgrade_timeout);
+    s->script_recycle = number_field(L, "script_recycle", s->script_recycle);
+    s->script_max_age = number_field(L, "script_max_age", s->script_max_age);
+    s->memory_limit = (uint64_t)number_field(L, "memory_limit", (double)s->memory_limit);
     s->shared_memory = (uint64_t)number_field(L, "shared_memory", (double)s->shared_memory);
     s->limiter_memory = (uint64_t)number_field(L, "limiter_memory", (double)s->limiter_memory);
     s->poll_interval = number_field(L, "poll_interval", s->poll_interval);

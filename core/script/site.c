@@ -12,6 +12,8 @@ struct ml_site *ml_site_new(void)
         .script_budget_ms = 50,
         .script_memory = (uint64_t)128 << 20,
         .heartbeat_timeout = 10,
+        .upgrade_timeout = 600,
+        .script_recycle = 0.75,
         .shared_memory = (uint64_t)32 << 20,
         .limiter_memory = (uint64_t)8 << 20,
         .user = ML_STR(""),

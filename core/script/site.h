@@ -18,6 +18,10 @@ struct ml_settings { /* gw.settings{}; [default]; S: counts at start only, a cha
     double script_budget_ms;     /* [50] CPU per resume */
     uint64_t script_memory;      /* [128 MiB] bytes per VM */
     double heartbeat_timeout;    /* [10] seconds a worker may be stuck before it is killed */
+    double upgrade_timeout;      /* [600] seconds that tunnels outlive an upgrade */
+    double script_recycle;       /* [0.75] share of script_memory; fuller VMs are replaced; 0: none */
+    double script_max_age;       /* [0: any] seconds after which a VM is replaced */
+    uint64_t memory_limit;       /* [0: the cgroup's counts] bytes of a worker */
     uint64_t shared_memory;      /* S [32 MiB] for gw.shared */
     uint64_t limiter_memory;     /* S [8 MiB] for the counters of limits */
     struct ml_str user;          /* S [""] run workers as this user */

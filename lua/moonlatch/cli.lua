@@ -142,6 +142,11 @@ function M.drained(r)
                                                  r.changed == true and "" or "; nothing had changed")
 end
 
+--- `moonlatch upgrade`
+function M.upgraded(r)
+  return ("process %s serves\n"):format(count(r.pid))
+end
+
 --- A question that the gateway refused.
 function M.refused(r)
   local lines = indented(r.error):gsub("^  ", ""):gsub("\n  ", "\n")

@@ -1597,6 +1597,10 @@ local moonlatch_HistogramOptions = {}
 ---@field script_budget_ms number? CPU time of a script between two waits, in ms. Default: `50`.
 ---@field script_memory bytes? Memory of a generation's VM in one worker. Default: `134217728`.
 ---@field heartbeat_timeout seconds? A worker that is stuck for so long is replaced. Default: `10`.
+---@field upgrade_timeout seconds? WebSockets and other tunnels outlive an upgrade by so long. Default: `600`.
+---@field script_recycle number? A VM whose values fill this share of script_memory is replaced; 0: never. Default: `0.75`.
+---@field script_max_age seconds? A VM of this age is replaced.
+---@field memory_limit bytes? Of a worker; above it new work gets 503. The cgroup's limit counts without it.
 ---@field shared_memory bytes? For `gw.shared`. At the start only. Default: `33554432`.
 ---@field limiter_memory bytes? For counters of limits. At the start only. Default: `8388608`.
 ---@field poll_interval seconds? Between two looks at the directory when no event comes. Default: `2`.
