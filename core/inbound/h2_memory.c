@@ -104,13 +104,15 @@ static void *pool_realloc(void *p, size_t len, void *user)
     return to;
 }
 
+#if defined ML_HARD || defined __SANITIZE_ADDRESS__
+enum { POOLED = false }; /* mistakes shall be seen */
+#else
+enum { POOLED = true };
+#endif
+
 nghttp2_mem *ml_h2_memory(void)
 {
-#if defined ML_HARD || defined __SANITIZE_ADDRESS__
-    return NULL; /* mistakes shall be seen */
-#else
     static nghttp2_mem memory = {NULL, pool_alloc, pool_free, pool_zalloc, pool_realloc};
 
-    return &memory;
-#endif
+    return POOLED ? &memory : NULL;
 }
