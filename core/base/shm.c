@@ -17,6 +17,7 @@
 #include "base/limiter.h"
 #include "base/lists.h"
 #include "base/metrics.h"
+#include "base/rings.h"
 #include "base/shdict.h"
 
 #include <assert.h>
@@ -63,6 +64,7 @@ struct ml_shm {
     struct ml_limiter_region *limiter;
     struct ml_lists_region *lists;
     struct ml_metrics_region *metrics;
+    struct ml_rings *rings;
     unsigned char secret[ML_SHM_SECRET_LEN]; /* never changes */
     _Alignas(64) _Atomic uint32_t settling;  /* 1 + server, or 0 */
     _Atomic uint64_t prober; /* when it said so last, in ms, shifted; low bits: 1 + worker */
@@ -104,7 +106,8 @@ struct ml_shm *ml_shm_new_for(size_t dict_bytes, size_t limiter_bytes, unsigned 
     size_t dict_len = pages(dict_bytes, DICT_BYTES, ML_SHDICT_BYTES_MIN);
     size_t dicts_at = limiter_at + limiter_len, metrics_at = dicts_at + dict_len;
     size_t lists_at = metrics_at + pages(ml_metrics_bytes(workers), 0, 0);
-    size_t len = lists_at + ml_lists_bytes();
+    size_t rings_at = lists_at + pages(ml_lists_bytes(), 0, 0);
+    size_t len = rings_at + ml_rings_bytes(workers);
     struct ml_shm *shm;
 
     shm =
@@ -117,6 +120,7 @@ struct ml_shm *ml_shm_new_for(size_t dict_bytes, size_t limiter_bytes, unsigned 
     shm->dicts = ml_shdict_init((char *)shm + dicts_at, dict_len);
     shm->metrics = ml_metrics_init((char *)shm + metrics_at, workers);
     shm->lists = ml_lists_init((char *)shm + lists_at);
+    shm->rings = ml_rings_init((char *)shm + rings_at, workers);
     return shm;
 }
 
@@ -151,6 +155,11 @@ struct ml_lists_region *ml_shm_lists(struct ml_shm *shm)
 struct ml_metrics_region *ml_shm_metrics(struct ml_shm *shm)
 {
     return shm->metrics;
+}
+
+struct ml_rings *ml_shm_rings(struct ml_shm *shm)
+{
+    return shm->rings;
 }
 
 const unsigned char *ml_shm_secret(const struct ml_shm *shm)
@@ -426,6 +435,8 @@ void ml_shm_worker_died(struct ml_shm *shm, unsigned worker)
     atomic_store(&w->script_since_ms, 0);
     atomic_store(&w->beat_ms, 0);
     memset(w->script, 0, sizeof w->script);
+    for (unsigned i = 0; i < ML_SHM_OLD_MAX; i++)
+        atomic_store(&w->in_hand[i].number, 0);
     ml_metrics_unset_gauges(shm->metrics, worker);
 }
 

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+enum { ML_SHM_OLD_MAX = 12 };
 enum { ML_SHM_WORKERS_MAX = 256, ML_SHM_SERVERS_MAX = 4096, ML_SHM_SECRET_LEN = 32 };
 
 struct ml_shm_worker {                     /* one cache line and more per worker: its heartbeat */
@@ -23,6 +24,9 @@ struct ml_shm_worker {                     /* one cache line and more per worker
     _Atomic uint64_t h2_calmed;   /* connections of HTTP/2 that were closed for what they did */
     _Atomic uint64_t log_dropped; /* log lines lost because the sink was stuck */
     char script[128];             /* route and script in hand; written by the worker only */
+    struct {                      /* generations that still have something in hand; number 0: free */
+        _Atomic uint32_t number, exchanges;
+    } in_hand[ML_SHM_OLD_MAX];
 };
 
 /* How the last check of a server ended, beside the words of enum ml_err. */
@@ -77,6 +81,7 @@ struct ml_shdict_region;  /* base/shdict.h */
 struct ml_limiter_region; /* base/limiter.h */
 struct ml_lists_region;   /* base/lists.h */
 struct ml_metrics_region; /* base/metrics.h */
+struct ml_rings;          /* base/rings.h */
 
 /* Maps the segment; dict_bytes of it (0: 32 MiB) hold the shared dicts.  Aborts when it cannot. */
 struct ml_shm *ml_shm_new(size_t dict_bytes);
@@ -112,6 +117,7 @@ struct ml_shdict_region *ml_shm_dicts(struct ml_shm *shm);
 struct ml_limiter_region *ml_shm_limiter(struct ml_shm *shm);
 struct ml_lists_region *ml_shm_lists(struct ml_shm *shm);
 struct ml_metrics_region *ml_shm_metrics(struct ml_shm *shm);
+struct ml_rings *ml_shm_rings(struct ml_shm *shm);
 /* ML_SHM_SECRET_LEN random bytes, made with the segment: the same for all workers and generations,
  * others after the next start. */
 const unsigned char *ml_shm_secret(const struct ml_shm *shm);

@@ -6,6 +6,8 @@
 
 #include "base/clock.h"
 #include "inbound/access_log.h"
+#include "inbound/conn.h"
+#include "inbound/tracing.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +24,7 @@ struct entry {
 };
 
 struct ml_request_metrics {
-    struct ml_metric *total, *duration;
+    struct ml_metric *total, *duration, *handshakes;
     struct entry *entries[ENTRIES];
 };
 
@@ -47,6 +49,11 @@ static const struct ml_metric_def duration_def = {
     .buckets = {0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 0.5, 0.7, 1, 3, 5, 7, 10},
     .bucket_count = 14,
     .series_max = ML_METRIC_SERIES_MAX};
+static const struct ml_metric_def handshakes_def = {
+    .kind = ML_COUNTER,
+    .name = "moonlatch_tls_handshake_failures_total",
+    .help = "Connections of clients that ended before their TLS handshake did",
+    .labels = {"reason"}};
 
 struct ml_request_metrics *ml_request_metrics_new(struct ml_metrics *m)
 {
@@ -56,7 +63,8 @@ struct ml_request_metrics *ml_request_metrics_new(struct ml_metrics *m)
         abort();
     r->duration = ml_metric_register(m, &duration_def, NULL);
     r->total = ml_metric_register(m, &total_def, NULL);
-    if (r->duration == NULL || r->total == NULL)
+    r->handshakes = ml_metric_register(m, &handshakes_def, NULL);
+    if (r->duration == NULL || r->total == NULL || r->handshakes == NULL)
         abort(); /* nobody else may register these */
     return r;
 }
@@ -172,7 +180,16 @@ void ml_request_metrics_count(struct ml_request_metrics *r, const struct ml_exch
     ml_histogram_observe(r->duration, e->duration, took_s > 0 ? took_s : 0);
 }
 
-void ml_account(struct ml_inbound *in, const struct ml_exchange *ex, int status)
+void ml_account_handshake(const struct ml_port *port, const char *failed)
+{
+    if (port->in->metrics == NULL || (failed == NULL && (port->closing || port->in->draining)))
+        return; /* it is us who end it */
+    if (failed == NULL)
+        failed = "timeout";
+    ml_metric_add(ml_metric_slot_of(port->in->metrics->handshakes, failed, NULL, NULL, NULL), 1);
+}
+
+void ml_account(struct ml_inbound *in, struct ml_exchange *ex, int status)
 {
     struct ml_str service = ex->notes.service.len > 0 ? ex->notes.service : in->service;
 
@@ -181,4 +198,8 @@ void ml_account(struct ml_inbound *in, const struct ml_exchange *ex, int status)
         atomic_fetch_add_explicit(&in->stats->requests, 1, memory_order_relaxed);
     if (in->metrics != NULL)
         ml_request_metrics_count(in->metrics, ex, service, status);
+    if (ex->trace != NULL && ex->trace->sampled && in->traced != NULL)
+        in->traced(in->traced_ctx, ex, status);
+    if (in->record != NULL)
+        in->record(in->record_ctx, ex, status);
 }

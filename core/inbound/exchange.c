@@ -57,6 +57,14 @@ void ml_exchange_reset_response(struct ml_exchange *ex)
     }
 }
 
+static void tell_developer(struct ml_buf *json, const struct ml_trail *t)
+{
+    ml_buf_append(json, ML_STR(",\"detail\":"));
+    ml_json_string(json, t->error);
+    ml_buf_append(json, ML_STR(",\"traceback\":"));
+    ml_json_string(json, t->traceback);
+}
+
 void ml_exchange_error_response(struct ml_exchange *ex, enum ml_err why)
 {
     struct ml_buf json = {0};
@@ -69,6 +77,8 @@ void ml_exchange_error_response(struct ml_exchange *ex, enum ml_err why)
     ml_json_string(&json, ml_str_of(ml_err_text(why)));
     ml_buf_append(&json, ML_STR(",\"requestId\":"));
     ml_json_string(&json, ex->req.id);
+    if (ex->development && ex->trail.error.len > 0)
+        tell_developer(&json, &ex->trail);
     ml_buf_append(&json, ML_STR("}\n"));
     ex->res.status = status != 0 ? status : 500;
     ex->res.bytes = ml_arena_dup(ex->arena, ml_buf_str(&json));

@@ -9,12 +9,14 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "inbound/pipe.h"
+#include "inbound/trail.h"
 #include "protocol/headers.h"
 #include "protocol/url.h"
 #include "transport/loop.h"
 
 struct ml_exchange;
 struct ml_upstream; /* outbound: the running request, cancelled with the exchange */
+struct ml_trace;    /* inbound/tracing.h */
 struct ml_timing;   /* script: the time of its middlewares is taken */
 
 struct ml_request {
@@ -58,6 +60,7 @@ struct ml_response {
     struct ml_pipe *body;      /* streamed body; produced by the upstream or a script */
     bool has_length;           /* length is known: Content-Length, else chunked */
     uint64_t length;
+    bool trailers_pass;        /* its trailers are for clients of HTTP/2, whatever the listener says */
     bool no_body;              /* HEAD, 204, 304: length (if any) is only announced */
     enum ml_origin from;
     struct ml_tunnel tunnel;   /* with 101 */
@@ -67,6 +70,7 @@ struct ml_response {
 struct ml_exchange_notes {
     double start_s, upstream_s; /* monotonic begin; duration until the upstream's head, < 0: none */
     struct ml_str route, upstream, server, user_id, service;
+    struct ml_str fields; /* of the log, from scripts: JSON members, each after a comma */
     struct ml_str label; /* what metrics call the route; empty: no route took the request */
     uint32_t generation;
     unsigned tries;
@@ -103,6 +107,9 @@ struct ml_exchange {
     void *task;      /* the script layer's */
     struct ml_upstream *upstream; /* request in flight; outbound clears it */
     struct ml_timing *timing;     /* NULL for most */
+    struct ml_trace *trace;       /* NULL: tracing is off */
+    struct ml_trail trail;        /* what happened so far */
+    bool development; /* answers tell what is wrong with a script, and where the time went */
     uint64_t serial; /* handles of scripts compare it: never used twice in a process */
     bool responded;  /* respond was called */
     bool body_asked; /* ask_body was called */
@@ -110,6 +117,7 @@ struct ml_exchange {
     bool body_limited;      /* a policy wants less than the listener allows: */
     uint64_t body_max;      /* bytes of the request's body, counted by the wire as they come */
     struct ml_file_body *files; /* bodies that are read from files: inbound/file_body.h */
+    bool conversation; /* both sides may be silent: whoever answers sees to its end */
     void *server_conf; /* struct ml_listener_conf of inbound/listener.h */
 };
 

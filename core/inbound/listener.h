@@ -48,6 +48,8 @@ struct ml_listener_conf { /* all times in seconds */
 void ml_listener_defaults(struct ml_listener_conf *conf);
 
 struct ml_listener;
+struct ml_access_conf;
+struct ml_tap;             /* base/lines.h */
 struct ml_access_log;      /* inbound/access_log.h */
 struct ml_request_metrics; /* inbound/account.h */
 
@@ -56,6 +58,12 @@ struct ml_inbound {
     struct ml_loop *loop;
     struct ml_handler *handler;
     struct ml_log *access_log; /* may be NULL */
+    const struct ml_access_conf *access; /* likewise: the defaults; inbound/access_log.h */
+    bool access_pretty;
+    const struct ml_tap *tap; /* who wants the lines too; may be NULL */
+    /* The end of an exchange whose trace is sampled; may be NULL. */
+    void (*traced)(void *ctx, const struct ml_exchange *ex, int status);
+    void *traced_ctx;
     struct ml_str service;     /* "service" field of the log */
     struct ml_shm_worker *stats;
     struct ml_request_metrics *metrics; /* may be NULL */

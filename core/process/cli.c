@@ -20,7 +20,7 @@ static const struct option_row OPTIONS[] = {
 #undef X
 };
 
-enum dir { NO_DIR, MAY_DIR, MUST_DIR, OWN, NAMES }; /* OWN: the command reads its arguments itself */
+enum dir { NO_DIR, MAY_DIR, MUST_DIR, OWN, NAMES, MAY_WORD, WORDS }; /* OWN: the command reads its arguments itself */
 
 struct command {
     const char *name;
@@ -36,7 +36,7 @@ static int print_help(const struct ml_cli_args *args);
 #define BIT(option) (1u << ML_OPTION_##option)
 
 static const struct command COMMANDS[] = {
-    {"run", MUST_DIR, BIT(WORKERS) | BIT(CONTROL) | BIT(PID_FILE), ml_cli_run,
+    {"run", MUST_DIR, BIT(WORKERS) | BIT(CONTROL) | BIT(PID_FILE) | BIT(DEV), ml_cli_run,
      "serve the site in DIR, in the foreground",
      "A saved file is live about a second later; a site that does not load changes nothing.\n"
      "Signals: TERM and INT end gracefully, a second INT at once, HUP reloads, USR1 reopens log\n"
@@ -68,6 +68,22 @@ static const struct command COMMANDS[] = {
      "SERVER is its URL as \"moonlatch status\" shows it.  It lasts until undrain or the next start.\n"},
     {"undrain", NAMES, BIT(CONTROL), ml_cli_undrain,
      "use a drained server of an upstream again", ""},
+    {"why", MAY_WORD, BIT(SITE) | BIT(CONTROL) | BIT(LAST) | BIT(REFUSED) | BIT(JSON), ml_cli_why,
+     "what was decided about a request, by its id or the beginning of it",
+     "Without an id: about the last one, or --last N.  Requests that were refused, that failed or were\n"
+     "slow are remembered longer than the others, and with all that was decided.\n"},
+    {"explain", WORDS, BIT(HEADER) | BIT(SITE) | BIT(CONTROL) | BIT(JSON), ml_cli_explain,
+     "what would become of a request, and why; none is sent",
+     "By the site in the directory of --site, or by the generation that is live in a running gateway.\n"},
+    {"generations", MAY_DIR, BIT(JSON) | BIT(CONTROL), ml_cli_generations,
+     "what was live when, what changed, and what can be made live again",
+     "Without DIR and --control it asks the only gateway that runs.\n"},
+    {"rollback", MAY_WORD, BIT(SITE) | BIT(CONTROL), ml_cli_rollback,
+     "make a former generation live again, without NUMBER the last one",
+     "The next change of a file of the site, and \"moonlatch reload\", load what is in the directory.\n"},
+    {"top", MAY_DIR, BIT(ONCE) | BIT(JSON) | BIT(CONTROL), ml_cli_top,
+     "watch requests, latencies, routes, servers and workers",
+     "Each two seconds; --once, or a pipe, prints one picture of a second.  q or Ctrl-C ends it.\n"},
     {"version", NO_DIR, 0, print_version, "print the version", ""},
     {"help", NO_DIR, 0, print_help, "print this", ""},
 };
@@ -79,9 +95,11 @@ enum { COMMAND_COUNT = sizeof COMMANDS / sizeof COMMANDS[0] };
 static void print_usage(FILE *to, const struct command *command)
 {
     static const char *const dir[] = {"", " [DIR]", " DIR", " [OPTIONS] DIR [SPECS]",
-                                      " UPSTREAM SERVER"};
+                                      " UPSTREAM SERVER", NULL, " METHOD URL"};
+    const char *word = strcmp(command->name, "why") == 0 ? " [ID]" : " [NUMBER]";
 
-    fprintf(to, "usage: moonlatch %s%s", command->name, dir[command->dir]);
+    fprintf(to, "usage: moonlatch %s%s", command->name,
+            command->dir == MAY_WORD ? word : dir[command->dir]);
     for (int i = 0; i < ML_OPTION_COUNT; i++)
         if (command->options & 1u << i)
             fprintf(to, " [%s%s%s]", OPTIONS[i].typed, OPTIONS[i].value != NULL ? " " : "",
@@ -124,7 +142,7 @@ static int print_help(const struct ml_cli_args *args)
            "usage: moonlatch COMMAND ...\n\n",
            ml_version);
     for (unsigned i = 0; i < COMMAND_COUNT; i++)
-        printf("  %-8s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
+        printf("  %-11s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
     printf("\n\"moonlatch COMMAND --help\" explains one of them.\n");
     print_exit_codes();
     return ML_CLI_DONE;
@@ -176,6 +194,8 @@ static int find_option(const char *typed, const char **value)
     *value = typed[len] == '=' ? typed + len + 1 : NULL;
     if (strcmp(typed, "-h") == 0)
         return ML_OPTION_HELP;
+    if (strcmp(typed, "-H") == 0)
+        return ML_OPTION_HEADER;
     for (int i = 0; i < ML_OPTION_COUNT; i++)
         if (strlen(OPTIONS[i].typed) == len && memcmp(OPTIONS[i].typed, typed, len) == 0)
             return i;
@@ -189,7 +209,7 @@ static int take_option(const struct command *command, struct ml_cli_args *args, 
 
     if (i < 0 || (i != ML_OPTION_HELP && !(command->options & 1u << i)))
         return refuse(command, "unknown option %s", typed);
-    if (args->options[i] != NULL)
+    if (args->options[i] != NULL && i != ML_OPTION_HEADER)
         return refuse(command, "%s is given twice", OPTIONS[i].typed);
     if (OPTIONS[i].value == NULL && value != NULL)
         return refuse(command, "%s takes no value", OPTIONS[i].typed);
@@ -198,12 +218,16 @@ static int take_option(const struct command *command, struct ml_cli_args *args, 
     if (OPTIONS[i].value != NULL && (value == NULL || value[0] == '\0'))
         return refuse(command, "%s needs a value: %s", OPTIONS[i].typed, OPTIONS[i].value);
     args->options[i] = value != NULL ? value : "";
+    if (i == ML_OPTION_HEADER && args->header_count == ML_CLI_HEADERS_MAX)
+        return refuse(command, "there are more than %d headers", (int)ML_CLI_HEADERS_MAX);
+    if (i == ML_OPTION_HEADER)
+        args->headers[args->header_count++] = value;
     return ML_CLI_DONE;
 }
 
 static int take_dir(const struct command *command, struct ml_cli_args *args, const char *typed)
 {
-    if (command->dir == NAMES && args->dir != NULL && args->name == NULL) {
+    if ((command->dir == NAMES || command->dir == WORDS) && args->dir != NULL && args->name == NULL) {
         args->name = typed;
         return ML_CLI_DONE;
     }
@@ -255,6 +279,8 @@ int ml_cli_main(int argc, char **argv)
         return refuse(command, "the site's directory is missing");
     if (command->dir == NAMES && args.name == NULL)
         return refuse(command, "an upstream and one of its servers are expected");
+    if (command->dir == WORDS && args.name == NULL)
+        return refuse(command, "a method and a URL are expected");
     code = command->run(&args);
     if (fflush(stdout) != 0 || ferror(stdout)) {
         perror("moonlatch: cannot write to stdout");

@@ -26,6 +26,12 @@ enum ml_cli_exit {
     X(PID_FILE, "--pid-file", "PATH", "where the id of the process is written while it serves")      \
     X(WAIT, "--wait", NULL, "wait until the site is live in all workers, or refused")              \
     X(JSON, "--json", NULL, "print everything as JSON")                                            \
+    X(DEV, "--dev", NULL, "development: answers tell what is wrong with a script")                 \
+    X(LAST, "--last", "N", "the last N requests, at most 100")                                     \
+    X(REFUSED, "--refused", NULL, "only what was refused, failed or was slow")                     \
+    X(SITE, "--site", "DIR", "directory of the site")                                              \
+    X(HEADER, "--header", "TEXT", "or -H: a header \"Name: value\" of the request; repeatable")    \
+    X(ONCE, "--once", NULL, "print once and end")                                                  \
     X(FORCE, "--force", NULL, "write into a directory that is not empty; overwrites files")        \
     X(HELP, "--help", NULL, "explain this command")
 
@@ -36,10 +42,14 @@ enum ml_option {
         ML_OPTION_COUNT
 };
 
+enum { ML_CLI_HEADERS_MAX = 40 };
+
 struct ml_cli_args {
     const char *dir;                      /* NULL when it was left out; drain: the upstream */
     const char *name;                     /* drain: the server */
     const char *options[ML_OPTION_COUNT]; /* value, "" for a flag, NULL when not given */
+    const char *headers[ML_CLI_HEADERS_MAX];
+    unsigned header_count;
     char **rest;                          /* test: all that was typed; ends with NULL */
 };
 
@@ -53,6 +63,11 @@ int ml_cli_upgrade(const struct ml_cli_args *args);
 int ml_cli_status(const struct ml_cli_args *args);
 int ml_cli_drain(const struct ml_cli_args *args);
 int ml_cli_undrain(const struct ml_cli_args *args);
+int ml_cli_why(const struct ml_cli_args *args);
+int ml_cli_explain(const struct ml_cli_args *args);
+int ml_cli_generations(const struct ml_cli_args *args);
+int ml_cli_rollback(const struct ml_cli_args *args);
+int ml_cli_top(const struct ml_cli_args *args);
 
 /* Parses argv and runs a command. */
 int ml_cli_main(int argc, char **argv);

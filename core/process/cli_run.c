@@ -24,7 +24,8 @@ int ml_cli_run(const struct ml_cli_args *args)
 {
     const char *workers = args->options[ML_OPTION_WORKERS];
     struct ml_supervisor_conf conf = {.dir = args->dir,
-                                      .pid_file = args->options[ML_OPTION_PID_FILE]};
+                                      .pid_file = args->options[ML_OPTION_PID_FILE],
+                                      .development = args->options[ML_OPTION_DEV] != NULL};
     char path[ML_CONTROL_PATH_MAX];
     struct ml_buf why = {0};
 

@@ -50,6 +50,7 @@ static struct ml_generation *load(const struct ml_stage_conf *conf, struct ml_sn
 {
     struct ml_script_host host = {.files = files, /* no I/O */
                                   .files_later = later,
+                                  .explain = conf->explain != NULL,
                                   .metrics_region = conf->metrics};
     struct ml_generation *g = ml_generation_load(snapshot, conf->number, &host, why);
 
@@ -174,6 +175,19 @@ struct ml_generation *ml_files_load(const struct ml_stage_conf *conf, struct ml_
     if (!settle(conf, snapshot, more, &g, why) || g != NULL)
         return g;
     if (ml_user_become(conf->user, why))
+        g = load(conf, *snapshot, false, &files, why);
+    ml_buf_release(&files);
+    return g;
+}
+
+struct ml_generation *ml_files_load_again(const struct ml_stage_conf *conf,
+                                          struct ml_snapshot **snapshot, struct ml_buf *why)
+{
+    struct ml_generation *g = NULL;
+    struct ml_buf files = {0};
+
+    *snapshot = ml_snapshot_open(*conf->from, why);
+    if (*snapshot != NULL && (conf->user == NULL || ml_user_become(conf->user, why)))
         g = load(conf, *snapshot, false, &files, why);
     ml_buf_release(&files);
     return g;

@@ -11,4 +11,8 @@
 struct ml_generation *ml_files_load(const struct ml_stage_conf *conf, struct ml_snapshot **snapshot,
                                     struct ml_buf *more, struct ml_buf *why);
 
+/* Loads the snapshot *conf->from, whatever is in the directory by now. */
+struct ml_generation *ml_files_load_again(const struct ml_stage_conf *conf,
+                                          struct ml_snapshot **snapshot, struct ml_buf *why);
+
 #endif

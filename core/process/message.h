@@ -26,6 +26,7 @@ enum ml_message_type {
     ML_MESSAGE_SWITCHED, /* number: it is live in this worker; also after its start */
     /* from the staging process */
     ML_MESSAGE_STAGED, /* text: a packed ml_summary; the snapshot */
+    ML_MESSAGE_EXPLAINED, /* text: JSON */
     ML_MESSAGE_TYPE_END
 };
 

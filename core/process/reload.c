@@ -15,9 +15,12 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log_event.h"
+#include "process/history.h"
+#include "process/notes.h"
 #include "process/waiters.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -27,27 +30,20 @@ static const double STAGE_S = 10, LOAD_S = 10, SWITCH_S = 5;
 
 enum state { IDLE, STAGE, LOAD, SWITCH };
 
-struct content {                /* one generation */
-    struct ml_summary *summary; /* owned */
-    int snapshot;               /* owned; -1: none */
-    uint32_t number;
-    double since_s; /* wall clock */
-};
-
 struct ml_reload {
     struct ml_reload_conf conf;
     struct ml_fleet *fleet; /* borrowed */
     struct ml_logs *logs;   /* owned */
-    struct content live;
-    struct ml_arena *arena;     /* owned; of started */
-    struct ml_settings started; /* what counts at the start only */
-    struct ml_buf notes;
+    struct ml_content live;
+    struct ml_history history;
+    struct ml_notes notes;
 
     enum state state;
     bool again; /* asked while busy */
     struct ml_waiters waiters, next_waiters;
+    struct ml_content back; /* what is to be live again: a snapshot of our own, its summary is not */
     struct ml_stage *stage;
-    struct content next;
+    struct ml_content next;
     struct ml_logs *next_logs;
     bool pending[ML_SHM_WORKERS_MAX]; /* whose answer is awaited */
     bool voted[ML_SHM_WORKERS_MAX];   /* who has loaded it */
@@ -77,45 +73,19 @@ static void answer_ok(struct ml_reload *r, bool unchanged, double took_ms)
                   unchanged ? "true" : "false", took_ms);
     ml_json_string(&json, r->live.summary->hash);
     ml_buf_append(&json, ML_STR(",\"notes\":"));
-    ml_json_string(&json, ml_buf_str(&r->notes));
+    ml_json_string(&json, ml_buf_str(&r->notes.text));
     ml_buf_append(&json, ML_STR("}"));
     ml_waiters_answer(&r->waiters, true, ml_buf_str(&json));
     ml_buf_release(&json);
 }
 
-/* ---- notes ---- */
-
-static void log_lines(const char *message, struct ml_str s)
-{
-    while (s.len > 0) {
-        const char *end = memchr(s.p, '\n', s.len);
-        size_t len = end != NULL ? (size_t)(end - s.p) : s.len, used = end != NULL ? len + 1 : len;
-
-        ml_log_event(ML_LOG_WARN, message, ML_KV("note", ((struct ml_str){s.p, len})));
-        s = (struct ml_str){s.p + used, s.len - used};
-    }
-}
-
-/* What `status` and the log say beside the success. */
-static void take_notes(struct ml_reload *r)
-{
-    struct ml_str warnings = r->live.summary->warnings;
-
-    ml_buf_consume(&r->notes, ml_buf_len(&r->notes));
-    ml_summary_restart_notes(&r->started, &r->live.summary->settings, &r->notes);
-    log_lines("a setting needs a restart", ml_buf_str(&r->notes));
-    log_lines("the site has a flaw", warnings);
-    ml_buf_append(&r->notes, warnings);
-}
-
 /* ---- ends ---- */
 
-static void content_close(struct content *c)
+static void forget_back(struct ml_reload *r)
 {
-    ml_summary_free(&c->summary);
-    if (c->snapshot >= 0)
-        close(c->snapshot);
-    c->snapshot = -1;
+    if (r->back.snapshot >= 0)
+        close(r->back.snapshot);
+    r->back = (struct ml_content){.snapshot = -1};
 }
 
 /* The next one, if somebody asked meanwhile. */
@@ -123,6 +93,7 @@ static void rest(struct ml_reload *r)
 {
     r->state = IDLE;
     r->tries = 0;
+    forget_back(r);
     ml_timer_stop(&r->deadline);
     r->conf.changed(r->conf.ctx);
     if (!r->again)
@@ -151,7 +122,7 @@ static void undo(struct ml_reload *r)
         ml_fleet_hold(r->fleet, false);
     }
     ml_logs_free(&r->next_logs);
-    content_close(&r->next);
+    ml_content_close(&r->next);
 }
 
 static void fail(struct ml_reload *r, struct ml_str error)
@@ -225,14 +196,14 @@ static void commit(struct ml_reload *r)
     struct ml_message m = {
         .type = ML_MESSAGE_SWITCH, .number = r->next.number, .attempt = r->attempt};
 
-    content_close(&r->live);
+    ml_history_add(&r->history, &r->live);
     r->live = r->next;
-    r->next = (struct content){.snapshot = -1};
+    r->next = (struct ml_content){.snapshot = -1};
     r->live.since_s = ml_clock_wall_s();
     r->commits++;
     ml_sockets_commit(r->conf.sockets);
     ml_logs_use(&r->logs, &r->next_logs);
-    take_notes(r);
+    ml_notes_take(&r->notes, r->live.summary);
     r->state = SWITCH;
     ml_timer_set(&r->deadline, SWITCH_S);
     for (unsigned i = 0; i < ml_fleet_count(r->fleet); i++)
@@ -294,6 +265,7 @@ static void on_staged(void *ctx, struct ml_stage_result *result)
         return;
     }
     if (ml_str_eq(result->summary->hash, r->live.summary->hash)) {
+        r->live.again_of = r->back.number; /* by now it is also what is on disk, or the reverse */
         leave_unchanged(r);
         return;
     }
@@ -326,7 +298,10 @@ static void begin(struct ml_reload *r)
     if (r->tries == 1)
         r->begin_s = ml_clock_mono_s();
     r->next.number = conf.number;
+    r->next.again_of = r->back.number;
     conf.more = r->live.summary->more;
+    if (r->back.snapshot >= 0)
+        conf.from = &r->back.snapshot;
     r->stage = ml_stage_new(&conf);
     if (r->tries == 1)
         r->conf.changed(r->conf.ctx);
@@ -398,16 +373,36 @@ void ml_reload_ask(struct ml_reload *r, struct ml_control_waiter *waiter)
     begin(r);
 }
 
-/* ---- life ---- */
-
-static void remember_start(struct ml_reload *r)
+void ml_reload_rollback(struct ml_reload *r, uint32_t number, struct ml_control_waiter *waiter)
 {
-    struct ml_settings *s = &r->started;
+    const struct ml_content *to = ml_history_find(&r->history, number);
 
-    *s = r->live.summary->settings;
-    s->user = ml_arena_dup(r->arena, s->user);
-    s->access_log = s->error_log = s->log_level = s->service = ML_STR("");
+    ml_waiters_add(&r->waiters, waiter);
+    if (r->state != IDLE)
+        ml_waiters_drop(&r->waiters, waiter, ML_STR("a reload is under way: try again"));
+    else if (to == NULL)
+        ml_waiters_drop(&r->waiters, waiter, ML_STR("that generation is not kept"));
+    else if ((r->back.snapshot = fcntl(to->snapshot, F_DUPFD_CLOEXEC, 3)) < 0)
+        ml_waiters_drop(&r->waiters, waiter, ML_STR("no descriptor is free"));
+    else {
+        r->back.number = to->number;
+        begin(r);
+    }
 }
+
+bool ml_reload_is_rollback(const struct ml_reload *r)
+{
+    return r->live.again_of != 0;
+}
+
+void ml_reload_history(const struct ml_reload *r,
+                       unsigned (*exchanges)(void *ctx, uint32_t number), void *ctx,
+                       struct ml_buf *json)
+{
+    ml_history_json(&r->history, &r->live, exchanges, ctx, json);
+}
+
+/* ---- life ---- */
 
 struct ml_reload *ml_reload_new(const struct ml_reload_conf *conf, struct ml_stage_result *first,
                                 struct ml_logs **logs)
@@ -417,15 +412,18 @@ struct ml_reload *ml_reload_new(const struct ml_reload_conf *conf, struct ml_sta
     if (r == NULL)
         abort();
     r->conf = *conf;
-    r->live = (struct content){first->summary, first->snapshot, 1, ml_clock_wall_s()};
+    r->live = (struct ml_content){.summary = first->summary,
+                                  .snapshot = first->snapshot,
+                                  .number = 1,
+                                  .since_s = ml_clock_wall_s()};
+    r->back.snapshot = -1;
     first->summary = NULL;
     first->snapshot = -1;
     r->next.snapshot = -1;
-    r->arena = ml_arena_new();
-    remember_start(r);
+    ml_notes_begin(&r->notes, &r->live.summary->settings);
     ml_logs_use(&r->logs, logs);
     ml_timer_init(&r->deadline, conf->loop, on_deadline, r);
-    take_notes(r);
+    ml_notes_take(&r->notes, r->live.summary);
     return r;
 }
 
@@ -456,10 +454,11 @@ void ml_reload_free(struct ml_reload **reload)
     assert(r->state == IDLE); /* it was stopped */
     ml_timer_drop(&r->deadline);
     ml_logs_free(&r->logs);
-    content_close(&r->live);
-    ml_buf_release(&r->notes);
+    forget_back(r);
+    ml_history_free(&r->history);
+    ml_content_close(&r->live);
+    ml_notes_end(&r->notes);
     ml_buf_release(&r->last_error);
-    ml_arena_free(&r->arena);
     free(r);
 }
 
@@ -500,5 +499,5 @@ void ml_reload_describe(const struct ml_reload *r, struct ml_shm_gateway *g)
     g->last_ok = r->last_ok;
     ml_shm_text(g->hash, sizeof g->hash, r->live.summary->hash);
     ml_shm_text(g->last_error, sizeof g->last_error, ml_buf_str(&r->last_error));
-    ml_shm_text(g->notes, sizeof g->notes, ml_buf_str(&r->notes));
+    ml_shm_text(g->notes, sizeof g->notes, ml_buf_str(&r->notes.text));
 }

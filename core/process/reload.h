@@ -32,6 +32,15 @@ void ml_reload_set_fleet(struct ml_reload *r, struct ml_fleet *fleet);
 /* Loads the directory again; when that is being done already, once more afterwards.  waiter may be
  * NULL; it is answered when the outcome is known. */
 void ml_reload_ask(struct ml_reload *r, struct ml_control_waiter *waiter);
+/* Makes a former generation (0: the last one) live again, as a new one with the same content.  The
+ * directory is not looked at. */
+void ml_reload_rollback(struct ml_reload *r, uint32_t number, struct ml_control_waiter *waiter);
+/* Is what is live there by a rollback? */
+bool ml_reload_is_rollback(const struct ml_reload *r);
+/* Appends the JSON array of history.h. */
+void ml_reload_history(const struct ml_reload *r,
+                       unsigned (*exchanges)(void *ctx, uint32_t number), void *ctx,
+                       struct ml_buf *json);
 /* The gateway ends: gives up what is being done, and answers all who wait. */
 void ml_reload_stop(struct ml_reload *r);
 /* What a worker said, and that one ended. */

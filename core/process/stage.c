@@ -37,6 +37,25 @@ static void answer_failure(int channel, uint32_t number, struct ml_buf *why)
         _exit(1);
 }
 
+static void answer_explanation(const struct ml_stage_conf *conf, int channel,
+                               struct ml_generation *g)
+{
+    struct ml_message m = {.type = ML_MESSAGE_EXPLAINED, .number = conf->number};
+    struct ml_buf json = {0}, why = {0};
+
+    if (!ml_generation_explain(g, conf->explain, &json, &why)) {
+        answer_failure(channel, conf->number, &why);
+        return;
+    }
+    m.text = ml_buf_str(&json);
+    if (m.text.len > ML_MESSAGE_TEXT_MAX) {
+        ml_buf_append(&why, ML_STR("the explanation is too long"));
+        answer_failure(channel, conf->number, &why);
+    } else if (!ml_message_send(channel, &m)) {
+        _exit(1);
+    }
+}
+
 static void answer_success(int channel, const struct ml_generation *g,
                            const struct ml_snapshot *snapshot, struct ml_str more)
 {
@@ -56,9 +75,14 @@ static _Noreturn void stage_run(const struct ml_stage_conf *conf, int channel)
     struct ml_buf why = {0};
     struct ml_buf more = {0};
     struct ml_snapshot *snapshot = NULL;
-    struct ml_generation *g = ml_files_load(conf, &snapshot, &more, &why);
+    struct ml_generation *g = conf->from != NULL ? ml_files_load_again(conf, &snapshot, &why)
+                                                 : ml_files_load(conf, &snapshot, &more, &why);
 
-    if (g != NULL)
+    if (conf->from != NULL)
+        ml_buf_append(&more, conf->more);
+    if (g != NULL && conf->explain != NULL)
+        answer_explanation(conf, channel, g);
+    else if (g != NULL)
         answer_success(channel, g, snapshot, ml_buf_str(&more));
     else
         answer_failure(channel, conf->number, &why);
@@ -137,6 +161,13 @@ static void on_answer(struct ev_loop *ev, ev_io *w, int events)
         on_staged(s, &m);
         return;
     }
+    if (err == ML_OK && m.type == ML_MESSAGE_EXPLAINED && s->conf.explain != NULL) {
+        struct ml_stage_result result = {.snapshot = -1, .explained = m.text};
+
+        ml_message_close_fds(&m, 0);
+        finish(s, &result);
+        return;
+    }
     if (err == ML_OK)
         ml_message_close_fds(&m, 0);
     if (err == ML_OK && m.type == ML_MESSAGE_FAILED)
@@ -167,15 +198,17 @@ static void on_no_start(void *ctx)
 static bool start(struct ml_stage *s)
 {
     pid_t parent = getpid();
-    int pair[2];
+    int pair[2], keep[2];
 
     if (!ml_message_pair(pair)) {
         s->error = errno;
         return false;
     }
+    keep[0] = pair[1];
+    keep[1] = s->conf.from != NULL ? *s->conf.from : -1;
     s->pid = ml_child_fork();
     if (s->pid == 0) {
-        ml_child_begin(&pair[1], 1);
+        ml_child_begin(keep, 2);
         ml_child_tie(parent, SIGKILL);
         stage_run(&s->conf, pair[1]);
     }

@@ -11,6 +11,7 @@ struct ml_stage_result {
     struct ml_summary *summary; /* NULL: it does not load; taken over by setting it to NULL here */
     int snapshot;               /* memory file, or -1; taken over by setting it to -1 here */
     struct ml_str error;        /* "file:line: what is wrong" */
+    struct ml_str explained;    /* JSON, when that was asked for; then there is no summary */
 };
 
 struct ml_stage;
@@ -18,6 +19,8 @@ struct ml_stage;
 struct ml_stage_conf {
     struct ml_loop *loop; /* borrowed */
     const char *dir;
+    const int *from; /* load this snapshot, not the directory; NULL: the directory */
+    const struct ml_explain *explain; /* say what becomes of this request; NULL: load only */
     uint32_t number;
     double deadline_s;
     /* Whom to become after the directory was read and before a script runs; NULL: nobody else. */

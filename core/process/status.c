@@ -10,6 +10,8 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
+#include <unistd.h>
 
 static void text(struct ml_buf *out, const char *key, struct ml_str s)
 {
@@ -93,6 +95,30 @@ static const char *state_name(uint8_t state)
     return state < sizeof names / sizeof *names ? names[state] : "none";
 }
 
+/* CPU time that a process has used; < 0: it is gone. */
+static double cpu_s(int pid)
+{
+    unsigned long user, system;
+    char path[40], line[512];
+    const char *end;
+    double s = -1;
+    size_t n;
+    FILE *f;
+
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    f = pid > 0 ? fopen(path, "re") : NULL;
+    if (f == NULL)
+        return -1;
+    n = fread(line, 1, sizeof line - 1, f);
+    line[n] = '\0';
+    end = strrchr(line, ')'); /* the name may hold anything */
+    if (end != NULL && sscanf(end + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user,
+                              &system) == 2)
+        s = (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+    fclose(f);
+    return s;
+}
+
 static void worker(struct ml_buf *out, struct ml_shm *shm, const struct ml_shm_gateway *g,
                    unsigned index)
 {
@@ -100,9 +126,10 @@ static void worker(struct ml_buf *out, struct ml_shm *shm, const struct ml_shm_g
 
     ml_buf_printf(out, "{\"index\":%u,\"pid\":", index);
     if (g->workers[index].pid > 0)
-        ml_buf_printf(out, "%d", (int)g->workers[index].pid);
+        ml_buf_printf(out, "%d,\"cpuSeconds\":%.2f", (int)g->workers[index].pid,
+                      fmax(cpu_s(g->workers[index].pid), 0));
     else
-        ml_buf_append(out, ML_STR("null"));
+        ml_buf_append(out, ML_STR("null,\"cpuSeconds\":null"));
     ml_buf_printf(out,
                   ",\"generation\":%u,\"connections\":%u,\"websockets\":%u,\"requests\":%" PRIu64,
                   atomic_load(&w->generation), atomic_load(&w->connections),

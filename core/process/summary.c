@@ -21,6 +21,8 @@ static void pack_settings(struct ml_buf *out, const struct ml_settings *s)
     ml_pack_str(out, s->log_level);
     ml_pack_str(out, s->service);
     ml_pack_double(out, s->poll_interval);
+    ml_pack_str(out, s->admin_listen);
+    ml_pack_str(out, s->admin_token);
 }
 
 void ml_summary_pack(struct ml_buf *out, const struct ml_site *site, struct ml_str hash,
@@ -71,6 +73,8 @@ static void unpack_settings(struct ml_unpack *in, struct ml_arena *arena, struct
     s->log_level = unpack_text(in, arena);
     s->service = unpack_text(in, arena);
     s->poll_interval = unpack_time_s(in);
+    s->admin_listen = unpack_text(in, arena);
+    s->admin_token = unpack_text(in, arena);
 }
 
 static void unpack_listeners(struct ml_unpack *in, struct ml_summary *s)

@@ -126,6 +126,42 @@ static void on_reload(void *ctx, struct ml_control_waiter *w)
         ml_reload_ask(s->reload, w);
 }
 
+static void on_rollback(void *ctx, uint32_t number, struct ml_control_waiter *w)
+{
+    struct supervisor *s = ctx;
+
+    if (s->state != SERVE)
+        ml_control_reply(w, false, ML_STR("{\"error\":\"the gateway is starting or stopping\"}"));
+    else
+        ml_reload_rollback(s->reload, number, w);
+}
+
+static void on_call(void *ctx, const struct ml_admin_request *request, struct ml_control_waiter *w)
+{
+    struct supervisor *s = ctx;
+
+    ml_admin_call(s->admin, request, w);
+}
+
+static bool listen_tcp(struct supervisor *s, struct ml_buf *why)
+{
+    const struct ml_settings *settings = &ml_reload_summary(s->reload)->settings;
+
+    return s->control == NULL || ml_control_listen(s->control, settings->admin_listen,
+                                                   settings->admin_token, why);
+}
+
+/* A reload is not taken back for it. */
+static void follow_admin(struct supervisor *s)
+{
+    struct ml_buf why = {0};
+
+    if (!listen_tcp(s, &why))
+        ml_log_event(ML_LOG_ERROR, "the admin API stays where it is",
+                     ML_KV("error", ml_buf_str(&why)));
+    ml_buf_release(&why);
+}
+
 /* ---- generations ---- */
 
 static void on_changed_files(void *ctx)
@@ -142,11 +178,14 @@ static void on_committed(void *ctx)
     const struct ml_summary *summary = ml_reload_summary(s->reload);
 
     ml_fleet_set_heartbeat(s->fleet, summary->settings.heartbeat_timeout);
-    if (s->watch != NULL) {
-        ml_watch_set_poll(s->watch, summary->settings.poll_interval);
-        ml_watch_set_more(s->watch, summary->more);
-        ml_watch_committed(s->watch, summary->hash.p);
-    }
+    follow_admin(s);
+    if (s->watch == NULL)
+        return;
+    ml_watch_set_poll(s->watch, summary->settings.poll_interval);
+    if (ml_reload_is_rollback(s->reload))
+        return; /* what is on disk is old news: the next change counts */
+    ml_watch_set_more(s->watch, summary->more);
+    ml_watch_committed(s->watch, summary->hash.p);
 }
 
 static void start_watch(struct supervisor *s)
@@ -290,16 +329,24 @@ static unsigned worker_count(const struct supervisor *s, const struct ml_setting
 
 bool ml_supervisor_open_control(struct supervisor *s, struct ml_buf *why)
 {
-    struct ml_control_handler handler = {.status = on_status,
-                                         .reload = on_reload,
-                                         .upgrade = on_upgrade,
-                                         .drain = on_drain,
-                                         .ctx = s};
+    struct ml_control_handler handler = {
+        .status = on_status, .reload = on_reload, .upgrade = on_upgrade, .drain = on_drain, .call = on_call, .ctx = s};
 
-    if (s->conf->control == NULL)
-        return true;
     s->control = ml_control_new(s->loop, s->conf->control, &handler, why);
-    return s->control != NULL;
+    return s->control != NULL && listen_tcp(s, why);
+}
+
+static void open_calls(struct supervisor *s)
+{
+    struct ml_admin_conf conf = {.loop = s->loop,
+                                 .shm = s->shm,
+                                 .reload = s->reload,
+                                 .user = &s->user,
+                                 .ask_reload = on_reload,
+                                 .ask_rollback = on_rollback,
+                                 .ctx = s};
+
+    s->admin = ml_admin_new(&conf);
 }
 
 /* The fallible part of the start, cheapest first. */
@@ -326,6 +373,7 @@ static bool open_all(struct supervisor *s, struct ml_stage_result *first, struct
         return false;
     conf.sockets = s->sockets;
     s->reload = ml_reload_new(&conf, first, &logs);
+    open_calls(s);
     return s->heir || ml_supervisor_open_control(s, why);
 }
 
@@ -398,6 +446,7 @@ static void supervisor_close(struct supervisor *s)
     if (s->reload != NULL)
         ml_reload_stop(s->reload);
     ml_control_free(&s->control);
+    ml_admin_free(&s->admin);
     ml_fleet_free(&s->fleet);
     ml_reload_free(&s->reload);
     ml_sockets_free(&s->sockets);
@@ -421,6 +470,8 @@ int ml_supervisor_run(const struct ml_supervisor_conf *conf)
     s = (struct supervisor){.conf = conf, .started_s = ml_clock_wall_s(), .loop = ml_loop_new()};
     first.loop = s.loop;
     ml_host_raise_files();
+    if (conf->development)
+        ml_site_develop();
     ml_timer_init(&s.end, s.loop, ml_supervisor_on_end, &s);
     if (!open_signals(&s)) {
         perror("moonlatch: signalfd");

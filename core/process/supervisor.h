@@ -13,6 +13,7 @@ struct ml_supervisor_conf { /* borrowed until ml_supervisor_run returns */
     unsigned workers;       /* 0: what the site says, or one per CPU that this process may use */
     const char *pid_file;   /* NULL: none */
     bool no_watch;          /* reload only when told to */
+    bool development;       /* answers tell what is wrong with scripts */
 };
 
 enum ml_supervisor_exit {

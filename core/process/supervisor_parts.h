@@ -4,6 +4,7 @@
 #ifndef ML_PROCESS_SUPERVISOR_PARTS_H
 #define ML_PROCESS_SUPERVISOR_PARTS_H
 
+#include "process/admin.h"
 #include "process/counts.h"
 #include "process/reload.h"
 #include "process/supervisor.h"
@@ -34,6 +35,7 @@ struct supervisor {
     struct ml_fleet *fleet;
     struct ml_counts *counts;
     struct ml_control *control;
+    struct ml_admin *admin;
     struct ml_watch *watch;
     struct ml_systemd *systemd;
     struct ml_upgrade *upgrade;

@@ -22,6 +22,17 @@ void ml_waiters_answer(struct ml_waiters *w, bool ok, struct ml_str json)
         ml_control_reply(w->list[i], ok, json);
 }
 
+void ml_waiters_drop(struct ml_waiters *w, struct ml_control_waiter *waiter, struct ml_str sentence)
+{
+    struct ml_waiters one = {0};
+
+    if (w->count == 0 || w->list[w->count - 1] != waiter)
+        return; /* it was one too many, and is gone */
+    w->count--;
+    ml_waiters_add(&one, waiter);
+    ml_waiters_fail(&one, sentence);
+}
+
 void ml_waiters_fail(struct ml_waiters *w, struct ml_str sentence)
 {
     struct ml_buf json = {0};

@@ -15,6 +15,9 @@ struct ml_waiters { /* zero-initialised: nobody waits */
 void ml_waiters_add(struct ml_waiters *w, struct ml_control_waiter *waiter);
 /* Answers all; nobody waits afterwards. */
 void ml_waiters_answer(struct ml_waiters *w, bool ok, struct ml_str json);
+/* Answers waiter, which was added last, with {"error": sentence}; the others go on waiting. */
+void ml_waiters_drop(struct ml_waiters *w, struct ml_control_waiter *waiter,
+                     struct ml_str sentence);
 /* Answers all with {"error": sentence}. */
 void ml_waiters_fail(struct ml_waiters *w, struct ml_str sentence);
 

@@ -16,9 +16,11 @@
 #include "process/message.h"
 #include "process/ports.h"
 #include "process/rest.h"
+#include "process/spans.h"
 #include "process/status.h"
 #include "process/trace.h"
 #include "script/generation.h"
+#include "script/record.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -27,7 +29,8 @@
 #include <unistd.h>
 
 enum { LAST_TURNS = 50 };
-static const double TICK_S = 0.2, DRAIN_CHECK_S = 0.02, ABORT_GRACE_S = 0.1, ALONE_S = 1;
+static const double TICK_S = 0.2, DRAIN_CHECK_S = 0.02, ABORT_GRACE_S = 0.1, ALONE_S = 1,
+                    LOOK_S = 1, FLUSH_S = 3;
 
 enum state { START, SERVE, DRAIN };
 
@@ -53,11 +56,16 @@ struct worker {
         uint32_t attempt;
     } loaded;
     char *service; /* owned; inbound points to it */
+    struct ml_ships *ships;
+    struct ml_tracing_conf tracing; /* its networks are those of current */
+    struct ml_spans spans;
+    double looked_s, flush_due_s; /* at log files; 0: the ends of logs are not awaited yet */
     ev_io channel_watcher, signals_watcher;
     struct ml_buf scratch;
     struct ml_timer tick, drained, deadline, alone;
     struct ml_rest rest;
     double patience_s; /* of the drain, with tunnels */
+    struct ml_recorder recorder;
 };
 
 static void drain(struct worker *w);
@@ -125,6 +133,20 @@ static void set_service(struct worker *w, struct ml_str service)
     w->inbound.service = ml_str_of(w->service);
 }
 
+static void use_logs(struct worker *w, const struct ml_settings *settings)
+{
+    ml_logs_use(&w->logs, &w->loaded.logs);
+    ml_logs_redact(settings);
+    ml_ships_use(w->ships, settings->ships, settings->ship_count);
+    ml_log_event_set_tap(ml_ships_logs(w->ships));
+    w->inbound.access_log = ml_logs_access(w->logs);
+    w->inbound.access = &settings->access;
+    w->inbound.access_pretty = ml_logs_access_pretty(w->logs, settings);
+    w->inbound.tap = ml_ships_logs(w->ships);
+    w->tracing = settings->tracing;
+    w->spans.tap = ml_ships_spans(w->ships);
+}
+
 /* What was loaded is live from here on. */
 static void switch_over(struct worker *w)
 {
@@ -132,8 +154,7 @@ static void switch_over(struct worker *w)
     const struct ml_site *site = ml_generation_site(next);
 
     w->loaded.generation = NULL;
-    ml_logs_use(&w->logs, &w->loaded.logs);
-    w->inbound.access_log = ml_logs_access(w->logs);
+    use_logs(w, &site->settings);
     set_service(w, site->settings.service);
     ml_generation_switch(&w->current, next);
     ml_ports_apply(w->ports, site);
@@ -254,6 +275,19 @@ static void on_signal(struct ev_loop *ev, ev_io *io, int events)
 
 /* ---- time ---- */
 
+/* For `generations`. */
+static void publish_in_hand(struct worker *w)
+{
+    for (unsigned i = 0; i < ML_SHM_OLD_MAX; i++) {
+        uint32_t number = 0;
+        unsigned tasks = 0;
+
+        ml_generation_at(i, &number, &tasks);
+        atomic_store_explicit(&w->stats->in_hand[i].exchanges, tasks, memory_order_relaxed);
+        atomic_store_explicit(&w->stats->in_hand[i].number, number, memory_order_relaxed);
+    }
+}
+
 static void on_tick(void *ctx)
 {
     struct worker *w = ctx;
@@ -261,18 +295,37 @@ static void on_tick(void *ctx)
     ml_outbound_tick(w->outbound);
     if (w->logs != NULL)
         ml_logs_flush(w->logs);
+    if (w->logs != NULL && ml_clock_mono_s() - w->looked_s >= LOOK_S) {
+        w->looked_s = ml_clock_mono_s();
+        ml_logs_look(w->logs);
+    }
+    ml_ships_tick(w->ships);
     if (w->inbound.access_log != NULL)
         atomic_store(&w->stats->log_dropped, ml_log_dropped(w->inbound.access_log));
     ml_counts_tick(w->counts, w->current, TICK_S);
+    publish_in_hand(w);
     ml_rest_tick(&w->rest, atomic_load(&w->stats->requests), w->current);
     ml_timer_set(&w->tick, TICK_S);
+}
+
+/* Nobody waits for an answer; the lines of the last exchanges may still wait for their collector,
+ * but not for ever. */
+static bool lines_are_gone(struct worker *w)
+{
+    double now_s = ml_clock_mono_s();
+
+    if (w->flush_due_s <= 0) {
+        w->flush_due_s = now_s + FLUSH_S;
+        ml_ships_hurry(w->ships);
+    }
+    return ml_ships_idle(w->ships) || now_s >= w->flush_due_s;
 }
 
 static void on_drained(void *ctx)
 {
     struct worker *w = ctx;
 
-    if (w->inbound.connections == 0)
+    if (w->inbound.connections == 0 && lines_are_gone(w))
         end(w, 0);
     else
         ml_timer_set(&w->drained, DRAIN_CHECK_S);
@@ -359,6 +412,7 @@ static int open_signals(void)
     signal(SIGHUP, SIG_IGN);
     signal(SIGUSR2, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a log at its limit is a full disk */
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGUSR1);
@@ -388,14 +442,21 @@ static void worker_open(struct worker *w, const struct ml_worker_boot *boot)
     w->loop = ml_loop_new();
     w->resolver = ml_resolver_new(w->loop);
     w->outbound = ml_outbound_new(w->loop, w->resolver, boot->shm, boot->index);
+    w->ships = ml_ships_new(w->outbound);
     w->handler = ml_generation_handler(&w->current);
     w->inbound = (struct ml_inbound){
         .loop = w->loop, .handler = &w->handler, .stats = w->stats, .draining = boot->closing};
+    w->recorder = (struct ml_recorder){ml_shm_rings(boot->shm), boot->index};
+    w->inbound.record = ml_record_exchange;
+    w->inbound.record_ctx = &w->recorder;
+    w->inbound.traced = ml_spans_write;
+    w->inbound.traced_ctx = &w->spans;
     w->ports = ml_ports_new(&w->inbound);
     w->host = (struct ml_script_host){.loop = w->loop,
                                       .outbound = w->outbound,
                                       .shm = boot->shm,
                                       .worker = boot->index,
+                                      .tracing = &w->tracing,
                                       .metrics_text = metrics_text,
                                       .started_s = facts.started_s,
                                       .status_json = status_json,
@@ -450,6 +511,10 @@ static void worker_close(struct worker *w)
     ml_outbound_stop(w->outbound);
     discard(w);
     ml_ports_free(&w->ports);
+    w->inbound.access = NULL; /* the site's */
+    w->inbound.tap = w->spans.tap = NULL;
+    ml_log_event_set_tap(NULL);
+    ml_ships_free(&w->ships);
     if (w->current != NULL)
         ml_generation_retire(&w->current);
     if (!last_turns(w)) {

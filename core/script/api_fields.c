@@ -14,6 +14,7 @@
  * one copy.  A set that was made while the site was loaded lives as long as the VM, which outlives
  * its messages: they use its texts.  Of another one they get their own. */
 #include "script/api.h"
+#include "script/steps.h"
 
 enum { FIELDS_MAX = 64 };
 
@@ -295,6 +296,25 @@ static struct fields *check_fields(lua_State *L)
     return f;
 }
 
+/* For `why`: of those that were merged only the last word. */
+static void note(const struct fields *f, const struct ml_message *m)
+{
+    struct ml_change change = {.kind = ML_CHANGE_SET,
+                               .response = m->handle->kind == ML_HANDLE_RESPONSE};
+    unsigned count = f->count[SET] < m->headers->count ? f->count[SET] : m->headers->count;
+
+    if (m->ex == NULL || (m->ex->timing == NULL && m->ex->res.status < 400))
+        return; /* many, and nobody will read them */
+    change.step = m->ex->timing != NULL ? m->ex->timing->step : 0;
+    for (unsigned i = 0; i < count; i++) {
+        const struct ml_field *field = &m->headers->v[m->headers->count - count + i];
+
+        change.name = field->name;
+        change.value = field->value;
+        ml_trail_changed(&m->ex->trail, m->ex->arena, &change);
+    }
+}
+
 static int fields_apply(lua_State *L)
 {
     struct fields *f = check_fields(L);
@@ -303,6 +323,7 @@ static int fields_apply(lua_State *L)
     ml_handle_message(L, 2, true, &m);
     reserve(L, f, m.headers, m.arena);
     put(f, m.headers, m.arena);
+    note(f, &m);
     return 0;
 }
 

@@ -310,13 +310,16 @@ static int adopt(lua_State *L)
     struct ml_handle *h = ml_handle_of(L, 1, ML_HANDLE_RESPONSE);
     unsigned step = (unsigned)lua_tointeger(L, 2);
     bool own = step > 0 && h != NULL && h->res != &ex->res;
+    enum ml_decided how = ex->res.status != 0 ? ML_DECIDED_REPLACED : ML_DECIDED_ANSWERED;
 
     lua_settop(L, 1);
     if (h != NULL && h->res == &ex->res && h->task == root && h->serial == ex->serial)
         return 1; /* it is the response already, as nearly always */
     ml_response_adopt(L, b, 1, ex);
-    if (own)
+    if (own) {
         ml_steps_answered(b->conf.steps, step, ex->res.status);
+        ml_trail_decided(&ex->trail, step, how, ex->res.status);
+    }
     return 1;
 }
 

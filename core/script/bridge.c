@@ -113,12 +113,11 @@ static void over(struct ml_exchange *ex)
     ml_body_map_end(ex);
 }
 
-/* Protected: the coroutine that failed is still as it was. */
-static void blame(lua_State *L, void *ctx, lua_State *co)
+static void blame(void *ctx, unsigned step)
 {
     struct ml_bridge *b = ctx;
 
-    ml_steps_blame(b->conf.steps, L, co);
+    ml_steps_blame(b->conf.steps, step);
 }
 
 static void stop_background(void *ctx)
@@ -148,6 +147,7 @@ struct ml_bridge *ml_bridge_open(lua_State *L, const struct ml_bridge_conf *conf
         .adopt = adopt,
         .push_outcome = push_outcome,
         .over = over,
+        .step_of = ml_steps_running,
         .blame = blame,
         .stop_background = stop_background,
         .ctx = b,

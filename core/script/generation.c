@@ -8,6 +8,7 @@
 
 #include "outbound/lists.h"
 #include "script/bridge.h"
+#include "script/explain.h"
 #include "script/handle.h"
 #include "script/load.h"
 #include "script/steps.h"
@@ -24,6 +25,7 @@
 enum { STAGE_BUDGET_MS = 1000, WORKER_BUDGET_MS = 3000, SLOW_LOAD_MS = 200 };
 
 struct ml_generation {
+    struct ml_generation *next, **link; /* of all of this process */
     struct ml_vm vm;
     struct ml_load load;
     struct ml_script_host host;
@@ -35,7 +37,21 @@ struct ml_generation {
     bool retired;
 };
 
+static struct ml_generation *all;
 static unsigned alive;
+
+bool ml_generation_at(unsigned index, uint32_t *number, unsigned *tasks)
+{
+    const struct ml_generation *g = all;
+
+    while (g != NULL && index-- > 0)
+        g = g->next;
+    if (g == NULL)
+        return false;
+    *number = g->number;
+    *tasks = ml_tasks_live(g->tasks);
+    return true;
+}
 
 unsigned ml_generation_alive(void)
 {
@@ -69,6 +85,9 @@ static void generation_free(struct ml_generation *g)
     ml_vm_close(&g->vm);
     ml_load_free(&g->load);
     ml_steps_free(&g->steps);
+    *g->link = g->next;
+    if (g->next != NULL)
+        g->next->link = g->link;
     free(g);
     alive--;
 }
@@ -117,6 +136,7 @@ static int open_bridge(lua_State *L)
     g->bridge = ml_bridge_open(L, &conf); /* pushes core */
     ml_api_chain_open(L, g->bridge);
     ml_load_open(L, &g->load);
+    ml_explain_open(L, &g->load, g->host.explain);
     lua_pushboolean(L, g->host.extend != NULL);
     lua_setfield(L, -2, "for_tests"); /* there are no listeners */
     if (g->host.extend != NULL)
@@ -186,6 +206,11 @@ static struct ml_generation *generation_new(struct ml_snapshot *snapshot, uint32
     if (g == NULL)
         abort();
     alive++;
+    g->next = all;
+    g->link = &all;
+    if (g->next != NULL)
+        g->next->link = &g->next;
+    all = g;
     g->number = number;
     g->host = *host;
     g->load.snapshot = snapshot;
@@ -220,6 +245,12 @@ struct ml_generation *ml_generation_load(struct ml_snapshot *snapshot, uint32_t 
     return g;
 }
 
+bool ml_generation_explain(struct ml_generation *g, const struct ml_explain *request,
+                           struct ml_buf *json, struct ml_buf *why)
+{
+    return ml_explain_run(g->vm.L, request, json, why);
+}
+
 /* ---- serving ---- */
 
 void ml_generation_switch(struct ml_generation **current, struct ml_generation *next)
@@ -237,6 +268,8 @@ void ml_generation_switch(struct ml_generation **current, struct ml_generation *
     ml_tasks_activate(next->tasks);
     *current = next;
     ml_steps_start(next->steps, next->host.metrics);
+    if (site->settings.why_all || site->settings.development)
+        ml_steps_time_all(next->steps);
     ml_bridge_start(next->bridge);
     if (old != NULL)
         ml_generation_retire(&old);
@@ -264,6 +297,11 @@ void ml_generation_rest(struct ml_generation *g)
     ml_vm_rest(&g->vm);
 }
 
+struct ml_steps *ml_generation_steps(const struct ml_generation *g)
+{
+    return g->steps;
+}
+
 size_t ml_generation_heap(const struct ml_generation *g)
 {
     return g->vm.used;
@@ -287,6 +325,8 @@ static void start(void *ctx, struct ml_exchange *ex)
     bool timed = false;
 
     ml_vm_relieve(&g->vm);
+    if (g->host.tracing != NULL && g->host.tracing->on)
+        ml_trace_begin(g->host.tracing, ex);
     ml_router_match(g->load.router, req->method, req->host, req->path, req->query, &req->headers,
                     ex->arena, &match);
     if (match.outcome == ML_ROUTE_FOUND) {
@@ -296,8 +336,11 @@ static void start(void *ctx, struct ml_exchange *ex)
     }
     ex->notes.route = match.pattern;
     ex->notes.generation = g->number;
+    ex->trail.generation = g;
+    ex->trail.chain = chain;
+    ex->development = g->load.site->settings.development;
     if (chain->timed != LUA_NOREF)
-        timed = ml_steps_sample(g->steps, ex);
+        timed = ml_steps_sample(g->steps, ex) || ml_steps_watch(g->steps, ex);
     ml_task_serve(g->tasks, ex, timed ? chain->timed : chain->fn, &match);
 }
 

@@ -22,6 +22,7 @@ struct ml_script_host {
     struct ml_metrics_region *metrics_region; /* what there is; also while staging, if known */
     /* Appends the page for scrapers; NULL while staging. */
     void (*metrics_text)(void *ctx, enum ml_exposition format, struct ml_buf *out);
+    const struct ml_tracing_conf *tracing; /* of the generation that serves; NULL: off */
     double started_s; /* wall clock: begin of the gateway */
     char *(*status_json)(void *ctx); /* malloc'ed answer of `gw.status()`, or NULL */
     void *status_ctx;
@@ -29,6 +30,7 @@ struct ml_script_host {
      * NULL; and whether those that are missing will be there when it is loaded again. */
     struct ml_buf *files;
     bool files_later;
+    bool explain; /* ml_generation_explain will be asked */
     /* For tests: may change the table `core` on top of L before the site is loaded; else NULL. */
     void (*extend)(lua_State *L, void *ctx);
     void *extend_ctx;
@@ -42,6 +44,15 @@ uint32_t ml_generation_number(const struct ml_generation *g);
 /* Things `check` prints although they are no errors: one per line, or empty. */
 struct ml_str ml_generation_warnings(const struct ml_generation *g);
 
+struct ml_explain { /* a request that nobody sends; texts are borrowed */
+    struct ml_str method, url;
+    const struct ml_str *headers; /* "Name: value" */
+    unsigned header_count;
+};
+/* Appends JSON that says what would become of the request; false with a sentence in why. */
+bool ml_generation_explain(struct ml_generation *g, const struct ml_explain *request,
+                           struct ml_buf *json, struct ml_buf *why);
+
 /* Makes g the one that new exchanges of the handler go to (builds its upstream groups, starts its
  * gw.timer tasks); the one before is retired.  *current may be NULL the first time. */
 void ml_generation_switch(struct ml_generation **current, struct ml_generation *next);
@@ -51,8 +62,13 @@ void ml_generation_retire(struct ml_generation **g);
 struct ml_handler ml_generation_handler(struct ml_generation **current);
 /* A burst of requests is over: what only it needed is given back. */
 void ml_generation_rest(struct ml_generation *g);
+/* The labels of its middlewares. */
+struct ml_steps *ml_generation_steps(const struct ml_generation *g);
 /* Bytes that its Lua values take. */
 size_t ml_generation_heap(const struct ml_generation *g);
+/* The index-th generation of this process, in no order, and how many tasks it has in hand; false:
+ * there are fewer. */
+bool ml_generation_at(unsigned index, uint32_t *number, unsigned *tasks);
 /* Live generations of this process (current and draining), for status. */
 unsigned ml_generation_alive(void);
 

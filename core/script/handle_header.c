@@ -6,6 +6,8 @@
  * req.headers(). */
 #include "script/handle.h"
 
+#include "script/steps.h"
+
 /* Numbers are taken as text, everything else but strings raises. */
 static struct ml_str check_name(lua_State *L, int index)
 {
@@ -129,11 +131,42 @@ static void check_list(lua_State *L, struct ml_arena *arena)
     }
 }
 
+/* For `why`; name and value live in the arena. */
+static void note(const struct ml_message *m, enum ml_change_kind kind, struct ml_str name,
+                 struct ml_str value)
+{
+    struct ml_change change = {.name = name,
+                               .value = value,
+                               .kind = kind,
+                               .response = m->handle->kind == ML_HANDLE_RESPONSE};
+
+    if (m->ex == NULL)
+        return;
+    change.step = m->ex->timing != NULL ? m->ex->timing->step : 0;
+    ml_trail_changed(&m->ex->trail, m->ex->arena, &change);
+}
+
+static void note_removal(lua_State *L, const struct ml_message *m, struct ml_str name)
+{
+    if (m->ex != NULL && m->ex->trail.change_count < ML_TRAIL_CHANGES_MAX)
+        note(m, ML_CHANGE_REMOVE, ml_handle_dup(L, m->arena, name), ML_STR_NONE);
+}
+
+/* The values from the first-th field on were added. */
+static void note_added(const struct ml_message *m, enum ml_change_kind kind, struct ml_str name,
+                       uint32_t first)
+{
+    for (uint32_t i = first; i < m->headers->count; i++)
+        note(m, i == first ? kind : ML_CHANGE_ADD, name, m->headers->v[i].value);
+}
+
 static int header_set(lua_State *L)
 {
     struct ml_message m;
     struct ml_str name = check_name(L, 2);
     enum ml_header_id id = ml_header_id(name);
+    struct ml_str value;
+    uint32_t first;
     int type;
 
     lua_settop(L, 3);
@@ -141,7 +174,8 @@ static int header_set(lua_State *L)
     ml_handle_message(L, 1, true, &m);
     changed(L, &m, id);
     if (type == LUA_TNIL) {
-        ml_headers_remove(m.headers, name);
+        if (ml_headers_remove(m.headers, name) > 0)
+            note_removal(L, &m, name);
         return 0;
     }
     refuse_framing(L, id, name);
@@ -149,11 +183,15 @@ static int header_set(lua_State *L)
     if (type == LUA_TTABLE) {
         check_list(L, m.arena);
         ml_headers_remove(m.headers, name);
+        first = m.headers->count;
         add_values(L, 3, m.headers, m.arena, name);
+        note_added(&m, ML_CHANGE_SET, name, first);
         return 0;
     }
     ml_handle_reserve(L, m.arena, 2 * (m.headers->count + 1) * sizeof *m.headers->v);
-    ml_headers_set(m.headers, m.arena, name, check_value(L, 3, m.arena));
+    value = check_value(L, 3, m.arena);
+    ml_headers_set(m.headers, m.arena, name, value);
+    note(&m, ML_CHANGE_SET, name, value);
     return 0;
 }
 
@@ -162,12 +200,16 @@ static int header_add(lua_State *L)
     struct ml_message m;
     struct ml_str name = check_name(L, 2);
     enum ml_header_id id = ml_header_id(name);
+    uint32_t first;
 
     lua_settop(L, 3);
     refuse_framing(L, id, name);
     ml_handle_message(L, 1, true, &m);
     changed(L, &m, id);
-    add_values(L, 3, m.headers, m.arena, ml_handle_dup(L, m.arena, name));
+    name = ml_handle_dup(L, m.arena, name);
+    first = m.headers->count;
+    add_values(L, 3, m.headers, m.arena, name);
+    note_added(&m, ML_CHANGE_ADD, name, first);
     return 0;
 }
 
@@ -175,10 +217,14 @@ static int header_remove(lua_State *L)
 {
     struct ml_message m;
     struct ml_str name = ml_check_str(L, 2);
+    bool removed;
 
     ml_handle_message(L, 1, true, &m);
     changed(L, &m, ml_header_id(name));
-    lua_pushboolean(L, ml_headers_remove(m.headers, name) > 0);
+    removed = ml_headers_remove(m.headers, name) > 0;
+    if (removed)
+        note_removal(L, &m, name);
+    lua_pushboolean(L, removed);
     return 1;
 }
 

@@ -5,6 +5,7 @@
  *   core.settings(t)               core.listener(t) -> refusal        core.group(t) -> refusal
  *   core.route(t) -> index or nil, refusal, index of the duplicate
  *   core.chain(index or nil, fn, fn that takes the time or nil)
+ *   core.chain_steps(index or nil, listener or nil, list of steps: { id =, line = })
  *   core.warn(text)                core.site_dir() -> path
  *
  * A refusal is a sentence, nil is consent. */
@@ -13,6 +14,7 @@
 #include "script/embed.h"
 #include "script/handle.h"
 #include "script/load_parts.h"
+#include "script/steps.h"
 
 #include <lauxlib.h>
 #include <math.h>
@@ -44,6 +46,13 @@ static int set_settings(lua_State *L)
     s->error_log = text_field(L, site->arena, "error_log", s->error_log);
     s->log_level = text_field(L, site->arena, "log_level", s->log_level);
     s->service = text_field(L, site->arena, "service", s->service);
+    ml_load_logs(L, site);
+    s->development |= flag_field(L, "development", false);
+    s->why_all = flag_field(L, "why_all", false);
+    s->slow_after = number_field(L, "slow_after", s->slow_after);
+    s->redact = text_field(L, site->arena, "redact", s->redact);
+    s->admin_listen = text_field(L, site->arena, "admin_listen", s->admin_listen);
+    s->admin_token = text_field(L, site->arena, "admin_token", s->admin_token);
     return 0;
 }
 
@@ -131,7 +140,8 @@ static int add_listener(lua_State *L)
 
 /* ---- routes ---- */
 
-static unsigned conditions(lua_State *L, struct ml_arena *arena, struct ml_route_condition **out)
+unsigned ml_load_conditions(lua_State *L, struct ml_arena *arena,
+                            struct ml_route_condition **out)
 {
     unsigned count = list_field(L, "conditions");
 
@@ -179,13 +189,14 @@ static int add_route(lua_State *L)
     method = text_field(L, arena, "method", ML_STR("*"));
     pattern = text_field(L, arena, "pattern", ML_STR(""));
     host = text_field(L, arena, "host", ML_STR(""));
-    count = conditions(L, arena, &list);
+    count = ml_load_conditions(L, arena, &list);
     err = ml_router_add(load->router, method, pattern, host, list, count, (int)load->chain_count,
                         &twin, &why);
     if (err == ML_OK) {
         grow_chains(load);
         load->chains[load->chain_count] = (struct ml_chain){
-            LUA_NOREF, LUA_NOREF, text_field(L, arena, "name", ML_STR(""))};
+            LUA_NOREF, LUA_NOREF, text_field(L, arena, "name", ML_STR("")), NULL,
+            text_field(L, arena, "line", ML_STR(""))};
         load->site->route_count++;
         lua_pushinteger(L, (lua_Integer)load->chain_count++);
         return 1;
@@ -197,19 +208,52 @@ static int add_route(lua_State *L)
     return 3;
 }
 
+/* Of the index at 1, or of what no route takes. */
+static struct ml_chain *chain_at(lua_State *L, struct ml_load *load)
+{
+    unsigned index;
+
+    if (lua_isnil(L, 1))
+        return &load->fallback;
+    index = (unsigned)luaL_checkinteger(L, 1);
+    luaL_argcheck(L, index < load->chain_count, 1, "no such route");
+    return &load->chains[index];
+}
+
+static int set_chain_steps(lua_State *L)
+{
+    struct ml_load *load = load_of(L);
+    struct ml_arena *arena = load->site->arena;
+    struct ml_chain *chain = chain_at(L, load);
+    unsigned count = (unsigned)lua_objlen(L, 3);
+    struct ml_chain_steps *steps = ml_arena_zalloc(arena, sizeof *steps + count * sizeof *steps->v);
+
+    luaL_checktype(L, 3, LUA_TTABLE);
+    steps->count = count;
+    if (!lua_isnil(L, 2))
+        steps->listener = ml_arena_dup(arena, ml_check_str(L, 2));
+    for (unsigned i = 0; i < count; i++) {
+        lua_rawgeti(L, 3, (int)i + 1);
+        lua_getfield(L, -1, "line");
+        if (lua_isstring(L, -1))
+            steps->v[i].line = ml_arena_dup(arena, ml_check_str(L, -1));
+        lua_getfield(L, -2, "id");
+        steps->v[i].id = (unsigned)lua_tointeger(L, -1);
+        lua_settop(L, 3);
+    }
+    steps->next = chain->steps;
+    chain->steps = steps;
+    return 0;
+}
+
 static int set_chain(lua_State *L)
 {
     struct ml_load *load = load_of(L);
-    struct ml_chain *chain = &load->fallback;
+    struct ml_chain *chain;
 
     luaL_checktype(L, 2, LUA_TFUNCTION);
     lua_settop(L, 3);
-    if (!lua_isnil(L, 1)) {
-        unsigned index = (unsigned)luaL_checkinteger(L, 1);
-
-        luaL_argcheck(L, index < load->chain_count, 1, "no such route");
-        chain = &load->chains[index];
-    }
+    chain = chain_at(L, load);
     chain->timed = lua_isfunction(L, 3) ? luaL_ref(L, LUA_REGISTRYINDEX) : LUA_NOREF;
     lua_settop(L, 2);
     chain->fn = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -332,14 +376,16 @@ static const luaL_Reg functions[] = {
     {"getenv", push_env},        {"settings", set_settings},
     {"listener", add_listener},  {"group", ml_load_group},
     {"route", add_route},        {"chain", set_chain},
+    {"chain_steps", set_chain_steps},
     {"always", set_always},      {"warn", warn},
     {"site_dir", site_dir},      {NULL, NULL},
 };
 
 void ml_load_open(lua_State *L, struct ml_load *load)
 {
-    load->fallback = (struct ml_chain){LUA_NOREF, LUA_NOREF, {0}};
+    load->fallback = (struct ml_chain){LUA_NOREF, LUA_NOREF, {0}, NULL, {0}};
     ml_load_open_tls(L, load);
+    ml_load_open_logs(L);
     for (const luaL_Reg *f = functions; f->name != NULL; f++) {
         lua_pushlightuserdata(L, load);
         lua_pushcclosure(L, f->func, 1);

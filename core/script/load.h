@@ -16,6 +16,8 @@
 struct ml_chain { /* what answers; functions in the registry */
     int fn, timed;       /* timed: the same, taking the time of its steps; LUA_NOREF: none */
     struct ml_str label; /* what metrics call the route; empty: its pattern */
+    struct ml_chain_steps *steps;
+    struct ml_str line;  /* where the site asks for the route */
 };
 
 struct ml_load {

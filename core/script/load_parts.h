@@ -84,7 +84,14 @@ const char *ml_load_tls(lua_State *L, struct ml_load *load, struct ml_listener_c
 void ml_load_redirect(lua_State *L, struct ml_load *load, struct ml_listener_conf *c);
 void ml_load_open_tls(lua_State *L, struct ml_load *load); /* its functions, into core on top */
 
+/* The settings of logs; load_log.c.  Its functions, into core on top. */
+void ml_load_logs(lua_State *L, struct ml_site *site);
+void ml_load_open_logs(lua_State *L);
+
 /* core.group(t), with the load as its upvalue */
 int ml_load_group(lua_State *L);
+
+/* load.c: the field `conditions` of the table at 1; how many, in arena. */
+unsigned ml_load_conditions(lua_State *L, struct ml_arena *arena, struct ml_route_condition **out);
 
 #endif

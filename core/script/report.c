@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { ERROR_MAX = 1000 };
+
 struct trace {
     lua_State *co;
     struct ml_buf text;
@@ -115,8 +117,20 @@ static void write_event(struct ml_str message, struct ml_str trace, enum ml_err 
                  ML_KV("traceback", trace));
 }
 
+/* For `why`, and for the answer in development. */
+static void keep(struct ml_exchange *ex, struct ml_str message, struct ml_str trace)
+{
+    if (ex == NULL)
+        return;
+    if (message.len > ERROR_MAX)
+        message.len = ERROR_MAX;
+    ex->trail.error = ml_arena_dup(ex->arena, message);
+    if (ex->development)
+        ex->trail.traceback = ml_arena_dup(ex->arena, trace);
+}
+
 void ml_report_failure(lua_State *L, lua_State *co, enum ml_err why, struct ml_str route,
-                       const struct ml_exchange *ex, uint32_t generation)
+                       struct ml_exchange *ex, uint32_t generation)
 {
     struct trace t = {.co = co};
     struct ml_buf message = {0};
@@ -125,12 +139,14 @@ void ml_report_failure(lua_State *L, lua_State *co, enum ml_err why, struct ml_s
         lua_pop(L, 1);
     place(&message, &t, message_of(co, why));
     write_event(ml_buf_str(&message), ml_buf_str(&t.text), why, route, ex, generation);
+    keep(ex, ml_buf_str(&message), ml_buf_str(&t.text));
     ml_buf_release(&message);
     ml_buf_release(&t.text);
 }
 
 void ml_report_message(const char *message, enum ml_err why, struct ml_str route,
-                       const struct ml_exchange *ex, uint32_t generation)
+                       struct ml_exchange *ex, uint32_t generation)
 {
     write_event(ml_str_of(message), ML_STR(""), why, route, ex, generation);
+    keep(ex, ml_str_of(message), ML_STR(""));
 }

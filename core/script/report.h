@@ -10,9 +10,9 @@
  * same VM that can run.  route: what the script was there for.  ex may be NULL.  When Lua has no
  * memory for a traceback, the message goes alone. */
 void ml_report_failure(lua_State *L, lua_State *co, enum ml_err why, struct ml_str route,
-                       const struct ml_exchange *ex, uint32_t generation);
+                       struct ml_exchange *ex, uint32_t generation);
 /* A failure with no coroutine to show, such as a handler that returned no response. */
 void ml_report_message(const char *message, enum ml_err why, struct ml_str route,
-                       const struct ml_exchange *ex, uint32_t generation);
+                       struct ml_exchange *ex, uint32_t generation);
 
 #endif

@@ -1,6 +1,13 @@
 /* site.c - what a site says to the core, with the defaults of what it does not say. */
 #include "script/site.h"
 
+static bool developing;
+
+void ml_site_develop(void)
+{
+    developing = true;
+}
+
 struct ml_site *ml_site_new(void)
 {
     struct ml_arena *arena = ml_arena_new();
@@ -22,6 +29,11 @@ struct ml_site *ml_site_new(void)
         .log_level = ML_STR("info"),
         .service = ML_STR("moonlatch"),
         .poll_interval = 2,
+        .development = developing,
+        .slow_after = 1,
+        .redact = ML_STR(""),
+        .admin_listen = ML_STR(""),
+        .admin_token = ML_STR(""),
     };
     return site;
 }

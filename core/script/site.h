@@ -6,7 +6,10 @@
 #define ML_SCRIPT_SITE_H
 
 #include "base/arena.h"
+#include "inbound/access_log.h"
 #include "inbound/listener.h"
+#include "inbound/tracing.h"
+#include "outbound/ship.h"
 #include "outbound/upstream.h"
 
 enum { ML_SITE_LISTENERS_MAX = 16, ML_SITE_GROUPS_MAX = 512 };
@@ -27,9 +30,23 @@ struct ml_settings { /* gw.settings{}; [default]; S: counts at start only, a cha
     struct ml_str user;          /* S [""] run workers as this user */
     struct ml_str access_log;    /* [""] "" or "-": stdout; "off"; else a file */
     struct ml_str error_log;     /* ["" : stderr] */
+    enum ml_log_format error_format;
+    struct ml_access_conf access;
+    struct ml_str *redact_query; /* names of parameters beside the built-in ones */
+    unsigned redact_query_count;
+    bool redact_bare;            /* [false] none are built in */
+    struct ml_ship_conf ships[ML_SHIPS_MAX];
+    unsigned ship_count;
+    struct ml_tracing_conf tracing;
     struct ml_str log_level;     /* ["info"] */
     struct ml_str service;       /* ["moonlatch"] name in the log */
     double poll_interval;        /* [2] seconds between content checks of the directory */
+    bool development;            /* [false] answers tell what is wrong with scripts */
+    bool why_all;                /* [false] the way of each request is noted at length */
+    double slow_after;           /* [1] seconds from which on an exchange is kept as slow */
+    struct ml_str redact;        /* [""] names of headers, in lower case, each with its NUL */
+    struct ml_str admin_listen;  /* [""] "address:port" of the admin API, beside the unix socket */
+    struct ml_str admin_token;   /* what its clients must know */
 };
 
 struct ml_site {
@@ -43,6 +60,8 @@ struct ml_site {
 };
 
 struct ml_site *ml_site_new(void); /* with defaults */
+/* Sites of this process and its children are in development, whatever they say. */
+void ml_site_develop(void);
 void ml_site_free(struct ml_site **site);
 
 #endif

@@ -2,6 +2,7 @@
 #include "script/steps.h"
 
 #include "base/clock.h"
+#include "inbound/tracing.h"
 
 #include <lauxlib.h>
 #include <stdlib.h>
@@ -18,7 +19,7 @@ struct ml_steps {
     struct step *list; /* list[0] is no step */
     unsigned count, cap;
     unsigned every, left; /* of how many requests one is measured, how many to go */
-    bool counting;
+    bool counting, all;
 };
 
 static const struct ml_metric_def
@@ -107,9 +108,21 @@ void ml_steps_start(struct ml_steps *s, struct ml_metrics *m)
     }
 }
 
+void ml_steps_time_all(struct ml_steps *s)
+{
+    s->all = true;
+}
+
 static struct step *step_of(struct ml_steps *s, unsigned number)
 {
+    number %= ML_STEPS_PLACE;
     return s->counting && number > 0 && number < s->count ? &s->list[number] : NULL;
+}
+
+struct ml_str ml_steps_label(const struct ml_steps *s, unsigned number)
+{
+    number %= ML_STEPS_PLACE;
+    return number > 0 && number < s->count ? ml_str_of(s->list[number].label) : ML_STR_NONE;
 }
 
 /* ---- refusals and errors ---- */
@@ -139,11 +152,10 @@ static unsigned number_of(lua_State *co)
 
 /* The innermost function of the chain that still runs: a step calls its middleware by an ordinary
  * call, and what is inside of it as its last act, which leaves no frame. */
-static unsigned failing(lua_State *L, lua_State *co)
+unsigned ml_steps_running(lua_State *co)
 {
     lua_Debug ar;
 
-    (void)L;
     if (!lua_checkstack(co, 4))
         return 0;
     for (int level = 0; lua_getstack(co, level, &ar); level++) {
@@ -163,9 +175,9 @@ static unsigned failing(lua_State *L, lua_State *co)
     return 0;
 }
 
-void ml_steps_blame(struct ml_steps *s, lua_State *L, lua_State *co)
+void ml_steps_blame(struct ml_steps *s, unsigned number)
 {
-    struct step *step = step_of(s, failing(L, co));
+    struct step *step = step_of(s, number);
 
     if (step != NULL && step->errors != NULL)
         ml_metric_add(step->errors, 1);
@@ -173,19 +185,36 @@ void ml_steps_blame(struct ml_steps *s, lua_State *L, lua_State *co)
 
 /* ---- time ---- */
 
+static void begin(struct ml_steps *s, struct ml_exchange *ex, unsigned weight)
+{
+    ex->timing = ml_arena_zalloc(ex->arena, sizeof *ex->timing);
+    ex->timing->weight = weight;
+    ex->timing->steps = s;
+}
+
 bool ml_steps_sample(struct ml_steps *s, struct ml_exchange *ex)
 {
+    if (s->all) {
+        begin(s, ex, 1);
+        return true;
+    }
     if (--s->left > 0)
         return false;
     if (!s->counting) {
         s->left = EVERY_MAX;
         return false;
     }
-    ex->timing = ml_arena_zalloc(ex->arena, sizeof *ex->timing);
-    ex->timing->weight = s->every;
-    ex->timing->steps = s;
+    begin(s, ex, s->every);
     s->every = s->every < EVERY_MAX ? s->every * 2 : EVERY_MAX;
     s->left = s->every;
+    return true;
+}
+
+bool ml_steps_watch(struct ml_steps *s, struct ml_exchange *ex)
+{
+    if (ex->trace == NULL || !ex->trace->sampled)
+        return false;
+    begin(s, ex, 0);
     return true;
 }
 
@@ -203,16 +232,39 @@ static void charge(struct ml_slot *to, uint64_t from_ns, uint64_t to_ns, unsigne
         ml_metric_add(to, (double)(to_ns - from_ns) * 1e-9 * weight);
 }
 
+static struct ml_mark *mark_of(struct ml_timing *t)
+{
+    unsigned place = t->step / ML_STEPS_PLACE;
+
+    return place < ML_STEPS_PLACES_MAX ? &t->marks[place] : NULL;
+}
+
+static uint64_t since(uint64_t from_ns, uint64_t to_ns)
+{
+    return from_ns > 0 && to_ns > from_ns ? to_ns - from_ns : 0;
+}
+
 void ml_timing_enter(struct ml_timing *t, unsigned number)
 {
     struct step *step = step_of(t->steps, t->step);
     uint64_t cpu = cpu_ns(), wall = ml_clock_mono_ns();
+    struct ml_mark *mark = mark_of(t);
 
     if (step != NULL) {
         charge(step->cpu, t->cpu_ns, cpu, t->weight);
         charge(step->wall, t->wall_ns, wall, t->weight);
     }
+    if (mark != NULL) {
+        mark->cpu_ns += since(t->cpu_ns, cpu);
+        mark->wall_ns += since(t->wall_ns, wall);
+        mark->end_s = (double)wall * 1e-9;
+    }
     t->step = number;
+    mark = mark_of(t);
+    if (mark != NULL && mark->begin_s <= 0) {
+        mark->begin_s = (double)wall * 1e-9;
+        mark->step = number;
+    }
     t->cpu_ns = cpu;
     t->wall_ns = wall;
 }
@@ -225,7 +277,46 @@ void ml_timing_resume(struct ml_timing *t)
 void ml_timing_yield(struct ml_timing *t)
 {
     struct step *step = step_of(t->steps, t->step);
+    struct ml_mark *mark = mark_of(t);
+    uint64_t cpu = cpu_ns();
 
     if (step != NULL)
-        charge(step->cpu, t->cpu_ns, cpu_ns(), t->weight);
+        charge(step->cpu, t->cpu_ns, cpu, t->weight);
+    if (mark != NULL) {
+        mark->cpu_ns += since(t->cpu_ns, cpu);
+        mark->waits++;
+    }
+}
+
+/* A metric's name is a token. */
+static void entry(struct ml_buf *out, struct ml_str name, double ms)
+{
+    if (ml_buf_len(out) > 0)
+        ml_buf_append(out, ML_STR(", "));
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.p[i];
+        bool token = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                     c == '_' || c == '.';
+
+        ml_buf_append(out, (struct ml_str){token ? &c : "-", 1});
+    }
+    ml_buf_printf(out, ";dur=%.3f", ms);
+}
+
+void ml_timing_header(struct ml_exchange *ex, struct ml_headers *h)
+{
+    struct ml_timing *t = ex->timing;
+    double all_s = ml_clock_mono_s() - ex->notes.start_s;
+    struct ml_buf value = {0};
+
+    for (unsigned i = 1; t != NULL && i < ML_STEPS_PLACES_MAX; i++)
+        if (t->marks[i].begin_s > 0)
+            entry(&value, ml_steps_label(t->steps, t->marks[i].step),
+                  (double)t->marks[i].wall_ns * 1e-6);
+    if (ex->notes.upstream_s >= 0)
+        entry(&value, ML_STR("upstream"), ex->notes.upstream_s * 1000);
+    entry(&value, ML_STR("total"), all_s > 0 ? all_s * 1000 : 0);
+    ml_headers_add(h, ex->arena, ML_STR("Server-Timing"),
+                   ml_arena_dup(ex->arena, ml_buf_str(&value)));
+    ml_buf_release(&value);
 }

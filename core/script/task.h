@@ -91,11 +91,15 @@ struct ml_task_hooks { /* what task.c needs of the layer above it */
     void (*push_outcome)(lua_State *L, struct ml_exchange *ex);
     /* The exchange of the task is over (its upstream is cancelled); its memory still lives. */
     void (*over)(struct ml_exchange *ex);
-    /* The script of a root fails; co is as it was then.  Protected. */
-    void (*blame)(lua_State *L, void *ctx, lua_State *co);
+    /* The step whose code runs or waits in co, or 0.  Protected. */
+    unsigned (*step_of)(lua_State *co);
+    /* That step's script has failed. */
+    void (*blame)(void *ctx, unsigned step);
     void (*stop_background)(void *ctx);
     void *ctx; /* ml_tasks_bridge */
 };
+/* The step that the script of ex waits in, or 0. */
+unsigned ml_task_step(struct ml_exchange *ex);
 void *ml_tasks_bridge(struct ml_tasks *t);
 void ml_tasks_set_hooks(struct ml_tasks *t, const struct ml_task_hooks *hooks);
 

@@ -3,6 +3,7 @@
 
 #include "script/budget.h"
 #include "script/report.h"
+#include "script/steps.h"
 
 #include <assert.h>
 #include <lauxlib.h>
@@ -84,6 +85,8 @@ static void answer(struct ml_task *task)
     wrong = task->owner->hooks.adopt(task->co.L, 1, ex);
     ml_coroutine_give(&task->owner->pool, &task->co);
     if (wrong == NULL) {
+        if (ex->development)
+            ml_timing_header(ex, &ex->res.headers);
         ml_exchange_respond(ex);
         return;
     }
@@ -92,11 +95,45 @@ static void answer(struct ml_task *task)
     ml_exchange_fail(ex, ML_SCRIPT_ERROR);
 }
 
-static void run_blame(lua_State *L, void *arg)
-{
-    struct ml_task *task = arg;
+struct place {
+    struct ml_task *task;
+    unsigned step;
+};
 
-    task->owner->hooks.blame(L, task->owner->hooks.ctx, task->co.L);
+static void find_step(lua_State *L, void *arg)
+{
+    struct place *p = arg;
+
+    (void)L;
+    p->step = p->task->owner->hooks.step_of(p->task->co.L);
+}
+
+static unsigned step_of(struct ml_task *task)
+{
+    struct place p = {task, 0};
+
+    if (task->owner->hooks.step_of != NULL && task->co.L != NULL)
+        ml_tasks_protect(task->owner, find_step, &p);
+    return p.step;
+}
+
+unsigned ml_task_step(struct ml_exchange *ex)
+{
+    struct ml_task *task = ex->task;
+
+    return task != NULL && task->state == TASK_WAITING ? step_of(task) : 0;
+}
+
+static void blame(struct ml_task *task)
+{
+    struct ml_tasks *t = task->owner;
+    unsigned step = step_of(task);
+
+    if (step == 0)
+        return;
+    ml_trail_decided(&task->ex->trail, step, ML_DECIDED_RAISED, 0);
+    if (t->hooks.blame != NULL)
+        t->hooks.blame(t->hooks.ctx, step);
 }
 
 static void fail(struct ml_task *task, enum ml_err why)
@@ -105,15 +142,18 @@ static void fail(struct ml_task *task, enum ml_err why)
     struct ml_exchange *ex = task->ex;
 
     report_status(task, why);
-    if (ex != NULL && t->hooks.blame != NULL)
-        ml_tasks_protect(t, run_blame, task);
+    if (ex != NULL)
+        blame(task);
     ml_coroutine_drop(t->L, &task->co);
     if (why == ML_SCRIPT_MEMORY)
         ml_tasks_collect(t);
-    if (ex == NULL)
+    if (ex == NULL) {
         ml_task_free(task);
-    else
-        ml_exchange_fail(ex, why);
+        return;
+    }
+    if (ex->development && !ex->responded)
+        ml_timing_header(ex, &ex->kept);
+    ml_exchange_fail(ex, why);
 }
 
 void ml_task_ended(struct ml_task *task, int status, enum ml_err why)

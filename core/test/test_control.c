@@ -199,7 +199,7 @@ TEST(the_gateway_may_end_before_its_answer)
 
 TEST(greedy_clients_are_dropped)
 {
-    char bytes[5000];
+    char bytes[ML_ADMIN_REQUEST_MAX + 100];
     int fds[100];
     struct ml_str first;
 

@@ -45,4 +45,5 @@ run_all()
 routes:link(upstreams.by_name)
 loader:check_globals()
 upstreams.closed = true
+if core.explaining then core.explainer(require("moonlatch.explain").new(routes, upstreams.by_name)) end
 loader:lock()

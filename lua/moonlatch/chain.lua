@@ -6,16 +6,18 @@
 --   step(req) --> fn(req, next) --> returned a response: that one counts
 --                               `-> returned nothing: the response next() gave, or go on
 --
--- Each step has a number, `id`, for the metrics of its middleware.  The core finds it in the closures of this
--- file by that name when a script fails.
+-- Each step has a number, `id`: that of its middleware and, times 1024, its place in the chain.  The core finds
+-- it in the closures of this file by that name when a script fails.
 local core = require "moonlatch.core"
 
 local M = {}
 
 local adopt, again, responded = core.adopt, core.again, core.responded
 
-local function without_next(fn, inner, step)
-  local id = step.id
+local function number_of(step, place) return (step.id or 0) > 0 and step.id + 1024 * place or 0 end
+
+local function without_next(fn, inner, step, place)
+  local id = number_of(step, place)
   return function(req)
     local res = fn(req)
     if res == nil then return inner(req) end
@@ -24,8 +26,8 @@ local function without_next(fn, inner, step)
 end
 
 -- again() is the request too, and drops the response of a former next().
-local function with_next(fn, inner, step)
-  local id = step.id
+local function with_next(fn, inner, step, place)
+  local id = number_of(step, place)
   local function next_step() return inner(again()) end
   return function(req)
     local res = fn(req, next_step)
@@ -38,8 +40,8 @@ end
 
 local enter = core.enter
 
-local function timed_without_next(fn, inner, step)
-  local id = step.id
+local function timed_without_next(fn, inner, step, place)
+  local id = number_of(step, place)
   return function(req)
     enter(id)
     local res = fn(req)
@@ -49,8 +51,8 @@ local function timed_without_next(fn, inner, step)
   end
 end
 
-local function timed_with_next(fn, inner, step)
-  local id = step.id
+local function timed_with_next(fn, inner, step, place)
+  local id = number_of(step, place)
   local function next_step()
     enter(0)
     local res = inner(again())
@@ -71,8 +73,8 @@ end
 
 local trace = core.trace
 
-local function traced_without_next(step, inner)
-  local label, line, id = step.label, step.line, step.id
+local function traced_without_next(step, inner, place)
+  local label, line, id = step.label, step.line, number_of(step, place)
   return function(req)
     trace("runs", label, line)
     local res = step.fn(req)
@@ -86,8 +88,8 @@ local function traced_without_next(step, inner)
   end
 end
 
-local function traced_with_next(step, inner)
-  local label, line, id = step.label, step.line, step.id
+local function traced_with_next(step, inner, place)
+  local label, line, id = step.label, step.line, number_of(step, place)
   local function next_step() return inner(again()) end
   return function(req)
     trace("runs", label, line)
@@ -112,8 +114,8 @@ local function traced_handler(handler, label)
 end
 
 if trace then
-  without_next = function(_, inner, step) return traced_without_next(step, inner) end
-  with_next = function(_, inner, step) return traced_with_next(step, inner) end
+  without_next = function(_, inner, step, place) return traced_without_next(step, inner, place) end
+  with_next = function(_, inner, step, place) return traced_with_next(step, inner, place) end
 end
 
 --- @param steps list of { fn, takes_next, label, line, id } from the outermost to the innermost
@@ -123,7 +125,7 @@ function M.link(steps, handler, label)
   local inner = trace and traced_handler(handler, label or "handler") or handler
   for i = #steps, 1, -1 do
     local step = steps[i]
-    inner = (step.takes_next and with_next or without_next)(step.fn, inner, step)
+    inner = (step.takes_next and with_next or without_next)(step.fn, inner, step, i)
   end
   return inner
 end
@@ -134,7 +136,7 @@ function M.timed(steps, handler)
   local inner = handler
   for i = #steps, 1, -1 do
     local step = steps[i]
-    inner = (step.takes_next and timed_with_next or timed_without_next)(step.fn, inner, step)
+    inner = (step.takes_next and timed_with_next or timed_without_next)(step.fn, inner, step, i)
   end
   return inner
 end

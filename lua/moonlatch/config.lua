@@ -2,12 +2,15 @@
 local client_tls = require "moonlatch.client_tls"
 local core = require "moonlatch.core"
 local handler = require "moonlatch.handler"
+local log_settings = require "moonlatch.log_settings"
 local options = require "moonlatch.options"
 local tls = require "moonlatch.tls"
 local upstream = require "moonlatch.upstream"
 local where = require "moonlatch.where"
 
 local M = {}
+
+M.listeners = {} -- for `explain`
 
 local seconds = { "seconds", optional = true, min = 0.001, unit = "seconds" }
 local pause = { "seconds", optional = true }
@@ -30,8 +33,8 @@ M.settings = {
   shared_memory = { "size", optional = true, min = 1024 * 1024, unit = "bytes" },
   limiter_memory = { "size", optional = true, min = 64 * 1024, unit = "bytes" },
   user = text,
-  access_log = text,
-  error_log = text,
+  access_log = { "string", "table", optional = true }, error_log = { "string", "table", optional = true },
+  ship = { "table", optional = true }, tracing = { "table", optional = true },
   log_level = { "string", optional = true, one_of = { "debug", "info", "warn", "error" } },
   service = text,
   poll_interval = { "seconds", optional = true, min = 0.1, unit = "seconds" },
@@ -39,7 +42,7 @@ M.settings = {
   development = flag,
   why = { "string", optional = true, one_of = { "some", "all" } },
   slow_after = { "seconds", optional = true, min = 0.001, unit = "seconds" },
-  redact = { "list", of = "string", default = {} },
+  redact = { "table", default = {} },
   admin = { "table", optional = true },
 }
 M.admin = { listen = { "string" }, token = { "string", min = 16, max = 512 } }
@@ -74,7 +77,7 @@ M.upstream = {
   hash = { "string", "function", optional = true, check = handler.hash_complaint },
   connect_timeout = seconds, first_byte_timeout = seconds, read_timeout = seconds,
   send_timeout = seconds, total_timeout = seconds, websocket_idle_timeout = seconds,
-  keepalive = count(0, 65535), keepalive_timeout = seconds,
+  keepalive = count(0, 65535), keepalive_timeout = seconds, ping_interval = seconds,
   max_fails = count(0, 1000000), fail_timeout = seconds, retries = count(0, 100),
   preserve_host = flag, via = flag, real_ip = flag, forwarded_port = flag,
   limits = { "table", default = {} }, tls = { "table", optional = true },
@@ -99,6 +102,7 @@ function M.set(loader, given)
   local line = where.line()
   local conf = checked(M.settings, given, "gw.settings", line)
   loader:allow_unsafe(conf.unsafe_files)
+  accept(log_settings.flatten(conf), "gw.settings", line)
   if conf.admin then
     local admin = checked(M.admin, conf.admin, "gw.settings: admin", line)
     if not admin.listen:find("^[%d.]+:%d+$") and not admin.listen:find("^%[[%x:.]+%]:%d+$") then
@@ -117,7 +121,8 @@ function M.set(loader, given)
     conf.redact[i] = name:lower() .. "\0"
   end
   conf.redact = table.concat(conf.redact)
-  core.settings(conf)
+  local ok, refusal = pcall(core.settings, conf)
+  accept(not ok and where.without_ours(refusal), "gw.settings", line)
 end
 
 -- Where an operator wants a listener or an upstream to be instead: for a second instance beside the first,
@@ -176,6 +181,7 @@ function M.add_listener(given)
   end
   listen_elsewhere(conf, line)
   conf.name = conf.name or ("%s:%d"):format(conf.host or "0.0.0.0", conf.port)
+  if core.explaining then M.listeners[#M.listeners + 1] = { conf = conf, line = line } end
   accept(core.listener(conf), "gw.listen", line)
   return conf.name, conf.use, line
 end
@@ -212,7 +218,7 @@ function M.add_upstream(name, given)
   conf.tls = read_tls(conf.tls, what, line)
   local ok, refusal = pcall(core.group, conf)
   accept(ok and refusal or not ok and where.without_ours(refusal), what, line)
-  return conf.hash
+  return conf.hash, core.explaining and conf
 end
 
 return M

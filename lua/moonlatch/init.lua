@@ -83,9 +83,10 @@ local function declarations(gw, loader, routes, upstreams)
       where.fail(('gw.upstream("%s"): there is one with this name already, at %s'):format(name,
                  upstreams.by_name[name].line))
     end
-    local hash = config.add_upstream(name, given)
+    local hash, conf = config.add_upstream(name, given)
     local handle = upstream.handle(name)
-    upstreams.by_name[name] = { index = count, hash = hash, line = where.line(), handle = handle }
+    upstreams.by_name[name] = { index = count, hash = hash, line = where.line(), handle = handle,
+                                conf = conf }
     count = count + 1
     return handle
   end)
@@ -95,7 +96,9 @@ local function declarations(gw, loader, routes, upstreams)
   end)
   declare("secret", function(name)
     if type(name) ~= "string" or name == "" then where.fail("gw.secret: the name must be a string") end
-    return core.secret(name)
+    local value = core.secret(name)
+    if core.explaining then require("moonlatch.explain").secret(value) end
+    return value
   end)
   declare("client_tls", client_tls.make)
   declare("redis", function(url, opts) return core.redis(url, client_tls.within("gw.redis", opts)) end)

@@ -213,9 +213,14 @@ local function handler_of(route, upstreams)
   return handler.forward(upstream_named(upstreams, conf.to, route.line), conf), "upstream:" .. conf.to
 end
 
-local function add(route, fn, timed, by_index)
+-- What `why` tells of the steps of a chain.
+local function tell_steps(index, chains)
+  for _, one in ipairs(chains) do core.chain_steps(index, one.listener, one.steps) end
+end
+
+local function add(route, fn, timed, chains, by_index)
   for _, method in ipairs(route.methods) do
-    local index, wrong, twin = core.route { method = method, pattern = route.pattern, host = route.host,
+    local index, wrong, twin = core.route { method = method, pattern = route.pattern, host = route.host, line = route.line,
                                             conditions = route.conditions, name = route.conf.name }
     if not index then
       local other = twin >= 0 and by_index[twin]
@@ -223,7 +228,9 @@ local function add(route, fn, timed, by_index)
                  other and " (the other one is at " .. other.line .. ")" or ""), route.line)
     end
     by_index[index] = route
+    if core.explaining then route.indexes = route.indexes or {}; route.indexes[index] = method end
     core.chain(index, fn, timed)
+    tell_steps(index, chains)
   end
 end
 
@@ -249,10 +256,10 @@ end
 
 -- Links steps and fn; around them the middlewares of the listeners that have some.
 -- @param only the name of the listener that fn is for; nil: all
--- @return the chain, and the one that takes the time or nil
+-- @return the chain, the one that takes the time or nil, the list of all chains { listener or nil, steps }
 function Routes:link_one(steps, fn, label, only)
   local other = only and elsewhere or fn
-  local linked, timed = {}, {}
+  local linked, timed, chains = {}, {}, { { steps = steps } }
   for name, listener in pairs(self.listeners) do
     local inner = (only == nil or only == name) and fn or elsewhere
     if inner ~= other or #listener.steps > 0 then
@@ -260,9 +267,10 @@ function Routes:link_one(steps, fn, label, only)
       for _, step in ipairs(steps) do all[#all + 1] = step end
       linked[name] = chain.link(all, inner, label)
       timed[name] = chain.timed(all, inner) or linked[name]
+      chains[#chains + 1] = { listener = name, steps = all }
     end
   end
-  return by_listener(chain.link(steps, other, label), linked), by_listener(chain.timed(steps, other), timed)
+  return by_listener(chain.link(steps, other, label), linked), by_listener(chain.timed(steps, other), timed), chains
 end
 
 function Routes:link_listeners(seen)
@@ -290,13 +298,17 @@ function Routes:link(upstreams)
     self:resolve(route.middlewares, steps)
     pace.check(steps, seen)
     local fn, label = handler_of(route, upstreams)
-    local linked, timed = self:link_one(steps, fn, label, route.conf.listener)
-    add(route, linked, timed, by_index)
+    local linked, timed, chains = self:link_one(steps, fn, label, route.conf.listener)
+    if core.explaining then route.label, route.chains = label, chains end
+    add(route, linked, timed, chains, by_index)
   end
   for _, need in ipairs(self.needed) do upstream_named(upstreams, need.upstream, need.line) end
   for _, scope in ipairs(self.scopes) do self:steps_of(scope) end -- also of groups without routes
   local root = self:steps_of(self.root)
-  core.chain(nil, self:link_one(root, handler.unmatched, "core:unmatched"))
+  local linked, timed, chains = self:link_one(root, handler.unmatched, "core:unmatched")
+  if core.explaining then self.by_index, self.unmatched_chains = by_index, chains end
+  core.chain(nil, linked, timed)
+  tell_steps(nil, chains)
   core.always(always(self:steps_of(self.root)))
 end
 

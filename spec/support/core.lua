@@ -107,6 +107,7 @@ local function declarations(core)
   end
   function core.step() return 1 end
   function core.enter() end
+  function core.chain_steps() end
   function core.chain(index, fn)
     if index then core.chains[index] = fn else core.fallback = fn end
   end
