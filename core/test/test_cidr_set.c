@@ -86,7 +86,7 @@ TEST(ten_thousand_networks_answer_as_a_walk_through_the_list)
     }
     count = ml_cidr_set_make(set, NETS);
     for (unsigned i = 0; i < 5000; i++) {
-        struct ml_address a = {{0}};
+        struct ml_address a = {.port = 0};
         bool expected;
 
         memcpy(a.bytes, list[rnd() % NETS].bytes, sizeof a.bytes);
