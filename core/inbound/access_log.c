@@ -7,12 +7,16 @@
 
 #include "base/decimal.h"
 #include "base/json.h"
+#include "base/lines.h"
 #include "base/log.h"
+#include "base/redact.h"
+#include "inbound/access_pretty.h"
 #include "inbound/date.h"
+#include "inbound/tracing.h"
 
 enum {
-    FIXED_MAX = 1400, /* what keys, numbers and the values of our own take at most */
-    ESCAPED_MAX = 6,  /* bytes that one byte may become */
+    FIXED_MAX = 1550, /* what keys, numbers and the values of our own take at most */
+    ESCAPED_MAX = 6, /* bytes that one byte may become */
     SHORT_MAX = 64
 };
 
@@ -97,18 +101,35 @@ static void millis(struct ml_buf *out, const char *name, double s)
     ml_buf_append(out, (struct ml_str){frac, sizeof frac});
 }
 
-static const char *level(int status)
+static enum ml_log_level level(int status)
 {
-    return status < 400 ? "info" : status < 500 ? "warn" : "error";
+    return status < 400 ? ML_LOG_INFO : status < 500 ? ML_LOG_WARN : ML_LOG_ERROR;
 }
 
-static void request_part(struct ml_buf *out, const struct ml_exchange *ex, int status)
+static void url(struct ml_buf *out, struct ml_str target, size_t max)
+{
+    struct ml_buf copy = {0};
+
+    text(out, "url", ml_redact_url(target, &copy), max);
+    ml_buf_release(&copy);
+}
+
+/* conf adds fields, or a script did. */
+static size_t reserved(const struct ml_access_conf *conf, const struct ml_exchange *ex)
+{
+    bool any = ex->notes.fields.len > 0 || (conf != NULL && conf->field_count > 0);
+
+    return any ? FIXED_MAX + ML_LOG_FIELDS_MAX : FIXED_MAX;
+}
+
+static void request_part(struct ml_buf *out, const struct ml_access_conf *conf,
+                         const struct ml_exchange *ex, int status)
 {
     static const struct ml_str agent = {"user-agent", 10};
     const struct ml_field *f = ml_headers_find(&ex->req.headers, agent);
-    size_t left = ML_ACCESS_LINE_MAX - FIXED_MAX, before = ml_buf_len(out), took;
+    size_t left = ML_ACCESS_LINE_MAX - reserved(conf, ex), before = ml_buf_len(out), took;
 
-    text(out, "url", ex->req.raw_target, left - left / 4);
+    url(out, ex->req.raw_target, left - left / 4);
     took = ml_buf_len(out) - before;
     left -= took < left ? took : left;
     text_or_null(out, "userId", ex->notes.user_id, left / 3);
@@ -145,6 +166,59 @@ static void notes_part(struct ml_buf *out, const struct ml_exchange *ex)
         text(out, "reason", ml_str_of(ml_err_word(n->why)), SHORT_MAX);
 }
 
+/* ---- what the site adds ---- */
+
+static void header_field(struct ml_buf *out, const struct ml_exchange *ex,
+                         const struct ml_access_field *a, size_t max)
+{
+    const struct ml_headers *h = a->response ? &ex->res.headers : &ex->req.headers;
+    const struct ml_field *f = ml_headers_find(h, a->header);
+    struct ml_buf copy = {0};
+    struct ml_str value;
+
+    if (f == NULL)
+        return;
+    value = f->value;
+    if (ml_redact_header(a->header))
+        value = ML_STR(ML_REDACTED);
+    else if (ml_str_ieq(a->header, ML_STR("referer")) || ml_str_ieq(a->header, ML_STR("location")))
+        value = ml_redact_url(value, &copy);
+    ml_buf_append(out, ML_STR(",\""));
+    ml_buf_append(out, a->key);
+    ml_buf_append(out, ML_STR("\":"));
+    ml_json_string(out, cut(value, max));
+    ml_buf_release(&copy);
+}
+
+/* Together they stay below ML_LOG_FIELDS_MAX. */
+static void site_part(struct ml_buf *out, const struct ml_access_conf *conf,
+                      const struct ml_exchange *ex)
+{
+    size_t begin = ml_buf_len(out);
+
+    ml_buf_append(out, ex->notes.fields);
+    for (unsigned i = 0; conf != NULL && i < conf->field_count; i++) {
+        size_t took = ml_buf_len(out) - begin + conf->fields[i].key.len + 6;
+
+        if (took >= ML_LOG_FIELDS_MAX)
+            return;
+        header_field(out, ex, &conf->fields[i], ML_LOG_FIELDS_MAX - took);
+    }
+}
+
+static struct ml_str message(const struct ml_access_conf *conf)
+{
+    return conf != NULL && conf->message.len > 0 ? conf->message : ML_STR("request");
+}
+
+static void trace_part(struct ml_buf *out, const struct ml_trace *trace)
+{
+    if (trace == NULL)
+        return;
+    text(out, "traceId", ml_str_of(trace->id), SHORT_MAX);
+    text(out, "spanId", ml_str_of(trace->span), SHORT_MAX);
+}
+
 void ml_access_log_format(struct ml_buf *out, const struct ml_inbound *in,
                           const struct ml_exchange *ex, int status)
 {
@@ -153,26 +227,63 @@ void ml_access_log_format(struct ml_buf *out, const struct ml_inbound *in,
     ml_buf_append(out, ML_STR("{\"@timestamp\":\""));
     ml_buf_append(out, ml_date_rfc3339());
     ml_buf_append(out, ML_STR("\""));
-    text(out, "level", ml_str_of(level(status)), SHORT_MAX);
-    text(out, "message", ML_STR("request"), SHORT_MAX);
+    text(out, "level", ml_str_of(ml_log_level_name(level(status))), SHORT_MAX);
+    text(out, "message", message(in->access), SHORT_MAX);
     text(out, "service", service, SHORT_MAX);
     text(out, "requestId", ex->req.id, SHORT_MAX);
     text(out, "ip", ex->req.ip, SHORT_MAX);
     text_or_null(out, "protocol", protocol(&ex->req), SHORT_MAX);
     text(out, "method", ex->req.method, SHORT_MAX);
-    request_part(out, ex, status);
+    request_part(out, in->access, ex, status);
     millis(out, "responseTime", ml_loop_now_s(ex->loop) - ex->notes.start_s);
     notes_part(out, ex);
+    trace_part(out, ex->trace);
+    site_part(out, in->access, ex);
     ml_buf_append(out, ML_STR("}\n"));
+}
+
+/* ---- which exchanges, and where to ---- */
+
+/* Some of those that went well, by chance. */
+static bool is_left_out(const struct ml_access_conf *conf, const struct ml_exchange *ex, int status)
+{
+    static uint64_t random = UINT64_C(0x9e3779b97f4a7c15);
+
+    if (level(status) < conf->level)
+        return true;
+    if (conf->skip <= 0 || status >= 400 || ex->notes.why != ML_OK)
+        return false;
+    if (conf->slow_s > 0 && ml_loop_now_s(ex->loop) - ex->notes.start_s >= conf->slow_s)
+        return false;
+    random ^= random << 13;
+    random ^= random >> 7;
+    random ^= random << 17;
+    return (double)(random >> 11) * 0x1p-53 < conf->skip;
+}
+
+static void write_line(const struct ml_inbound *in, const struct ml_exchange *ex, int status,
+                       struct ml_buf *line)
+{
+    if (in->access_log == NULL)
+        return;
+    if (in->access != NULL && in->access_pretty) {
+        ml_buf_consume(line, ml_buf_len(line));
+        ml_access_pretty(line, ex, level(status), status);
+    }
+    ml_log_line(in->access_log, ml_buf_str(line));
 }
 
 void ml_access_log_write(const struct ml_inbound *in, const struct ml_exchange *ex, int status)
 {
     static struct ml_buf line; /* keeps its memory: a worker has one thread */
 
-    if (in->access_log == NULL)
+    if (in->access_log == NULL && in->tap == NULL)
+        return;
+    if (in->access != NULL && is_left_out(in->access, ex, status))
         return;
     ml_access_log_format(&line, in, ex, status);
-    ml_log_line(in->access_log, ml_buf_str(&line));
+    if (in->tap != NULL)
+        in->tap->line(in->tap->ctx, (struct ml_str){ml_buf_str(&line).p, ml_buf_len(&line) - 1});
+    write_line(in, ex, status, &line);
     ml_buf_consume(&line, ml_buf_len(&line));
 }

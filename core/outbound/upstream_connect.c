@@ -1,6 +1,7 @@
 /* upstream_connect.c - a server, its address, a connection to it. */
 #include "base/log_event.h"
 #include "outbound/client_tls.h"
+#include "inbound/tracing.h"
 #include "outbound/upstream_parts.h"
 
 enum { ADDRS_MAX = 8 }; /* of one name, tried for one request */
@@ -111,6 +112,8 @@ enum next ml_upstream_connect_pick(struct ml_upstream *u)
     ml_server_begin(u->server);
     ex->notes.server = ml_arena_dup(ex->arena, u->server->text);
     ex->notes.tries++;
+    if (ex->trace != NULL)
+        ml_trace_try(ex);
     choose_link(u);
     if (u->link == NULL) {
         u->state = RESOLVE;

@@ -6,6 +6,8 @@
 #include "process/logs.h"
 
 #include "base/log_event.h"
+#include "base/redact.h"
+#include "base/syslog.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,6 +21,8 @@ struct ml_logs {
     enum ml_log_level level;
     struct ml_user user;
     bool used;
+    enum ml_log_format format; /* of events */
+    bool missed;               /* a file that was moved away could not be made again, as was told */
 };
 
 static char *path_of(struct ml_str s)
@@ -34,7 +38,7 @@ static void give_file(const char *path, const struct ml_user *user)
 {
     int fd;
 
-    if (path == NULL || !user->set || geteuid() != 0)
+    if (path == NULL || !user->set || geteuid() != 0 || ml_syslog_is(path))
         return;
     fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
     if (fd < 0)
@@ -85,6 +89,7 @@ struct ml_logs *ml_logs_open(const struct ml_settings *settings, const struct ml
         abort();
     if (user != NULL)
         l->user = *user;
+    l->format = settings->error_format;
     if (!ml_log_level_parse(settings->log_level, &l->level))
         ml_buf_printf(why, "log_level: \"%.*s\" is none of debug, info, warn, error",
                       (int)settings->log_level.len, settings->log_level.p);
@@ -92,6 +97,11 @@ struct ml_logs *ml_logs_open(const struct ml_settings *settings, const struct ml
         return l;
     ml_logs_free(&l);
     return NULL;
+}
+
+static bool is_pretty(enum ml_log_format format, bool terminal)
+{
+    return format == ML_LOG_PRETTY || (format == ML_LOG_AUTO && terminal);
 }
 
 static bool same_path(const char *a, const char *b)
@@ -127,6 +137,7 @@ void ml_logs_use(struct ml_logs **current, struct ml_logs **next)
     (*current)->used = true;
     ml_log_event_set_level((*current)->level);
     ml_log_event_set_sink((*current)->events);
+    ml_log_event_set_pretty(is_pretty((*current)->format, ml_log_event_on_terminal()));
     ml_logs_free(&before);
 }
 
@@ -146,6 +157,38 @@ void ml_logs_free(struct ml_logs **logs)
     free(l);
 }
 
+/* ---- what the lines look like ---- */
+
+enum { REDACT_MAX = 256 };
+
+/* Names, each with its NUL. */
+static unsigned split(struct ml_str names, struct ml_str list[REDACT_MAX])
+{
+    unsigned count = 0;
+
+    while (names.len > 0 && count < REDACT_MAX) {
+        size_t len = strnlen(names.p, names.len);
+
+        list[count++] = (struct ml_str){names.p, len};
+        names.p += len < names.len ? len + 1 : len;
+        names.len -= len < names.len ? len + 1 : len;
+    }
+    return count;
+}
+
+void ml_logs_redact(const struct ml_settings *s)
+{
+    static struct ml_str headers[REDACT_MAX];
+    unsigned count = split(s->redact, headers);
+
+    ml_redact_use(s->redact_query, s->redact_query_count, headers, count, !s->redact_bare);
+}
+
+bool ml_logs_access_pretty(const struct ml_logs *l, const struct ml_settings *s)
+{
+    return l->access != NULL && is_pretty(s->access.format, ml_log_is_terminal(l->access));
+}
+
 struct ml_log *ml_logs_access(const struct ml_logs *logs)
 {
     return logs->access;
@@ -156,6 +199,24 @@ void ml_logs_flush(struct ml_logs *logs)
     if (logs->access != NULL)
         ml_log_flush(logs->access);
     ml_log_event_flush();
+}
+
+/* Whether it went well. */
+static bool look(struct ml_log *log, const char *path, bool missed)
+{
+    if (log == NULL || path == NULL || !ml_log_moved(log) || ml_log_reopen(log))
+        return true;
+    if (!missed)
+        ml_log_event(ML_LOG_WARN, "a log file was moved away and can not be made again",
+                     ML_KV("path", path), ML_KV("error", strerror(errno)));
+    return false;
+}
+
+void ml_logs_look(struct ml_logs *l)
+{
+    bool access = look(l->access, l->access_path, l->missed);
+
+    l->missed = !look(l->events, l->events_path, l->missed) || !access;
 }
 
 static void reopen(struct ml_log *log, const char *path, const struct ml_user *user)

@@ -17,6 +17,12 @@ void ml_logs_use(struct ml_logs **current, struct ml_logs **next);
 /* Events go to stderr afterwards when these are in use. */
 void ml_logs_free(struct ml_logs **logs);
 
+/* What is secret from now on. */
+void ml_logs_redact(const struct ml_settings *settings);
+/* Lines of the access log are for people. */
+bool ml_logs_access_pretty(const struct ml_logs *logs, const struct ml_settings *settings);
+/* Files that somebody moved away or removed are opened anew, now and then. */
+void ml_logs_look(struct ml_logs *logs);
 /* NULL: it is off. */
 struct ml_log *ml_logs_access(const struct ml_logs *logs);
 void ml_logs_flush(struct ml_logs *logs);

@@ -5,6 +5,8 @@
 #include "script/json_value.h"
 
 #include "base/log_event.h"
+#include "base/redact.h"
+#include "inbound/tracing.h"
 
 enum { FIELDS_MAX = 32, NAME_MAX_LEN = 60, TEXT_MAX = 16384 };
 
@@ -12,7 +14,7 @@ static const char *const own_names[] = {"@timestamp", "level",      "message", "
                                         "requestId",  "generation", NULL};
 
 struct event { /* borrows from the Lua stack and from bytes */
-    struct ml_log_kv fields[FIELDS_MAX + 4];
+    struct ml_log_kv fields[FIELDS_MAX + 6];
     int count;
     char names[FIELDS_MAX][NAME_MAX_LEN + 2];
     struct ml_buf *tables; /* scratch: the JSON texts of tables */
@@ -82,7 +84,10 @@ static void add_fields(lua_State *L, int index, struct event *e)
     for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1)) {
         if (lua_type(L, -2) != LUA_TSTRING || n == FIELDS_MAX)
             continue;
-        e->fields[e->count++] = field_of(L, e, name_of(L, e, n));
+        e->fields[e->count] = field_of(L, e, name_of(L, e, n));
+        if (ml_redact_field(ml_str_of(e->names[n])))
+            e->fields[e->count] = ml_log_kv_text(e->names[n], ML_REDACTED);
+        e->count++;
         n++;
     }
 }
@@ -110,6 +115,10 @@ static void add_own(lua_State *L, struct ml_bridge *b, struct event *e)
 
     if (ex != NULL && ex->req.id.len > 0)
         e->fields[e->count++] = ml_log_kv_string("requestId", ex->req.id);
+    if (ex != NULL && ex->trace != NULL) {
+        e->fields[e->count++] = ml_log_kv_text("traceId", ex->trace->id);
+        e->fields[e->count++] = ml_log_kv_text("spanId", ex->trace->span);
+    }
     e->fields[e->count++] = ml_log_kv_unsigned("generation", ml_tasks_generation(b->conf.tasks));
     e->fields[e->count].key = NULL;
 }

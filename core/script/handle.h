@@ -158,6 +158,9 @@ void ml_query_push_decoded(lua_State *L, struct ml_str text);
 void ml_request_open(lua_State *L, struct ml_bridge *b);
 /* handle_change.c */
 extern const luaL_Reg ml_request_methods[];
+/* handle_log.c */
+int ml_request_log_field(lua_State *L);
+int ml_log_field_is_own(lua_State *L); /* core.log_field_is_own(name) */
 /* handle_auth.c */
 extern const luaL_Reg ml_auth_methods[];
 enum ml_bearer { ML_BEARER_NONE, ML_BEARER_MALFORMED, ML_BEARER_FOUND };

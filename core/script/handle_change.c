@@ -216,5 +216,6 @@ const luaL_Reg ml_request_methods[] = {
     {"set_timeout", set_timeout},
     {"limit_body", limit_body},
     {"on_done", on_done},
+    {"log_field", ml_request_log_field},
     {NULL, NULL},
 };

@@ -6,12 +6,13 @@
 #include "script/handle.h"
 
 #include "inbound/listener.h"
+#include "inbound/tracing.h"
 
 /* X(member) in the order of their ids */
 #define MEMBERS(X)                                                                                 \
     X(method)                                                                                      \
     X(path) X(raw_path) X(query) X(args) X(params) X(host) X(scheme) X(version) X(ip) X(peer_ip)   \
-        X(id) X(route) X(headers) X(cookies) X(tls) X(listener) X(user) X(ctx)
+        X(id) X(route) X(headers) X(cookies) X(tls) X(trace) X(listener) X(user) X(ctx)
 
 enum member {
 #define X(name) MEMBER_##name,
@@ -72,6 +73,24 @@ static void make_tls(lua_State *L, struct ml_exchange *ex, struct ml_task *task)
 {
     (void)task;
     ml_tls_push(L, ex->req.tls);
+}
+
+static void make_trace(lua_State *L, struct ml_exchange *ex, struct ml_task *task)
+{
+    const struct ml_trace *t = ex->trace;
+
+    (void)task;
+    lua_createtable(L, 0, 4);
+    lua_pushstring(L, t->id);
+    lua_setfield(L, -2, "id");
+    lua_pushstring(L, t->span);
+    lua_setfield(L, -2, "span");
+    lua_pushboolean(L, t->sampled);
+    lua_setfield(L, -2, "sampled");
+    if (t->parent[0] == '\0')
+        return;
+    lua_pushstring(L, t->parent);
+    lua_setfield(L, -2, "parent");
 }
 
 static int lazy(lua_State *L, struct ml_handle *h, struct ml_exchange *ex,
@@ -176,6 +195,8 @@ static int get(lua_State *L, enum member id, struct ml_handle *h, struct ml_exch
         return ml_headers_push_view(L);
     case MEMBER_tls: /* nil: the connection is plain */
         return ex->req.tls != NULL ? lazy(L, h, ex, make_tls) : 0;
+    case MEMBER_trace: /* nil: the setting `tracing` is off */
+        return ex->trace != NULL ? lazy(L, h, ex, make_trace) : 0;
     default:
         return get_text(L, id, h, ex);
     }

@@ -3,7 +3,9 @@
 -- A well-formed `traceparent` goes on to the upstream with the same trace id and a parent id of our own, and
 -- with the sender's `tracestate` when that is well formed. A malformed or missing one begins a new trace, as
 -- section 4.3 of the recommendation demands, and then the `tracestate` is dropped. `req.ctx.trace` has
--- `id`, `parent` (nil in a new trace), `span` and `sampled` for other policies and for log lines.
+-- `id`, `parent` (nil in a new trace), `span` and `sampled` for other policies and for log lines. The access log
+-- gets `traceId` and `spanId`. Where the site has the setting `tracing`, the core does all of this: then the
+-- policy only tells what the core has decided, and its options `sample` and `accept_from` count no more.
 --
 --   gw.use { { "trace_context", sample = 0.1, response_header = "traceresponse" } }
 --   gw.route("GET /x", function(req)
@@ -77,15 +79,22 @@ function M.new(conf)
   local name = conf.response_header
 
   return function(req, next)
-    local trace = (not peers or peers:has(req.peer_ip)) and continued(req)
+    local own = req.trace
+    local trace = own or (not peers or peers:has(req.peer_ip)) and continued(req)
     if not trace then
       trace = { id = gw.random_hex(16), sampled = gw.random() < conf.sample }
     end
-    trace.span = gw.random_hex(8)
+    if not own then
+      trace.span = gw.random_hex(8)
+      req:log_field("traceId", trace.id)
+      req:log_field("spanId", trace.span)
+    end
     req.ctx.trace = trace
     local text = ("00-%s-%s-%s"):format(trace.id, trace.span, trace.sampled and "01" or "00")
-    req:set_header("traceparent", text)
-    req:set_header("tracestate", trace.state)
+    if not own then
+      req:set_header("traceparent", text)
+      req:set_header("tracestate", trace.state)
+    end
     if not name then return next() end
     local res = next()
     res:set_header(name, text)
