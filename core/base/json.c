@@ -160,6 +160,11 @@ static void append_special(struct ml_buf *out, const unsigned char **p, size_t *
     *len -= used;
 }
 
+bool ml_json_plain(struct ml_str s)
+{
+    return plain_run((const unsigned char *)s.p, s.len) == s.len;
+}
+
 void ml_json_string(struct ml_buf *out, struct ml_str s)
 {
     const unsigned char *p = (const unsigned char *)s.p;

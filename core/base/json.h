@@ -11,4 +11,7 @@
  * like a UTF-8 sequence but is none (Unicode 15 section 3.9, "maximal subparts"). */
 void ml_json_string(struct ml_buf *out, struct ml_str s);
 
+/* Does s stay as it is in a JSON string?  Nearly always. */
+bool ml_json_plain(struct ml_str s);
+
 #endif

@@ -20,7 +20,10 @@ enum {
     SHORT_MAX = 64
 };
 
-static void key(struct ml_buf *out, const char *name)
+/* For then each name is a literal of known length. */
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE void key(struct ml_buf *out, const char *name)
 {
     size_t len = strlen(name);
     char *p = ml_buf_reserve(out, len + 4);
@@ -33,18 +36,6 @@ static void key(struct ml_buf *out, const char *name)
     ml_buf_commit(out, len + 4);
 }
 
-/* Does s stay as it is in JSON?  Nearly always. */
-static bool plain(struct ml_str s)
-{
-    for (size_t i = 0; i < s.len; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-
-        if (c < 0x20 || c >= 0x7f || c == '"' || c == '\\')
-            return false;
-    }
-    return true;
-}
-
 /* The longest piece of s that surely fits into max escaped bytes, never a part of a UTF-8
  * sequence. */
 static struct ml_str cut(struct ml_str s, size_t max)
@@ -53,7 +44,7 @@ static struct ml_str cut(struct ml_str s, size_t max)
 
     if (s.len <= fits)
         return s;
-    if (plain((struct ml_str){s.p, s.len < max ? s.len : max}))
+    if (ml_json_plain((struct ml_str){s.p, s.len < max ? s.len : max}))
         fits = max;
     if (s.len <= fits)
         return s;
@@ -64,7 +55,7 @@ static struct ml_str cut(struct ml_str s, size_t max)
 
 /* A string of at most max bytes in its escaped form, null when empty: whoever reads the log finds
  * the same fields in every line. */
-static void text_or_null(struct ml_buf *out, const char *name, struct ml_str s, size_t max)
+INLINE void text_or_null(struct ml_buf *out, const char *name, struct ml_str s, size_t max)
 {
     key(out, name);
     if (s.len > 0)
@@ -74,7 +65,7 @@ static void text_or_null(struct ml_buf *out, const char *name, struct ml_str s, 
 }
 
 /* The same, but left out when empty. */
-static void text(struct ml_buf *out, const char *name, struct ml_str s, size_t max)
+INLINE void text(struct ml_buf *out, const char *name, struct ml_str s, size_t max)
 {
     if (s.len == 0)
         return;
@@ -82,7 +73,7 @@ static void text(struct ml_buf *out, const char *name, struct ml_str s, size_t m
     ml_json_string(out, cut(s, max));
 }
 
-static void number(struct ml_buf *out, const char *name, uint64_t n)
+INLINE void number(struct ml_buf *out, const char *name, uint64_t n)
 {
     char digits[ML_DECIMAL_CAP];
 

@@ -110,7 +110,7 @@ static bool same_name(struct ml_str known, struct ml_str name)
 #define KEY(name)                                                                                  \
     ((uint64_t)1 << (((sizeof(name) - 1) * 5 + ((unsigned char)(name)[0] | 0x20)) & 63))
 
-enum ml_header_id ml_header_id(struct ml_str name)
+static inline enum ml_header_id id_of(struct ml_str name)
 {
 #define X(id, name) | KEY(name)
     const uint64_t known = 0 ML_HEADER_TABLE(X);
@@ -124,6 +124,11 @@ enum ml_header_id ml_header_id(struct ml_str name)
     if (id == ML_H_OTHER || names[id].p[0] != ml_lower(name.p[0]))
         return ML_H_OTHER;
     return same_name(names[id], name) ? id : ML_H_OTHER;
+}
+
+enum ml_header_id ml_header_id(struct ml_str name)
+{
+    return id_of(name);
 }
 
 struct ml_str ml_header_name(enum ml_header_id id)
@@ -182,12 +187,18 @@ static void grow(struct ml_headers *h, struct ml_arena *arena, uint32_t more)
     h->cap = cap;
 }
 
-static void append(struct ml_headers *h, struct ml_arena *arena, const struct ml_field *field,
-                   uint64_t key)
+static inline void append(struct ml_headers *h, struct ml_arena *arena, struct ml_str name,
+                          struct ml_str value, enum ml_header_id id)
 {
+    uint64_t key = ml_header_key(name);
+    struct ml_field *f;
+
     if (h->count == h->cap)
         grow(h, arena, 1);
-    h->v[h->count++] = *field;
+    f = &h->v[h->count++];
+    f->name = name;
+    f->value = value;
+    f->id = id;
     h->again |= h->seen & key;
     h->seen |= key;
 }
@@ -195,13 +206,13 @@ static void append(struct ml_headers *h, struct ml_arena *arena, const struct ml
 void ml_headers_add(struct ml_headers *h, struct ml_arena *arena, struct ml_str name,
                     struct ml_str value)
 {
-    append(h, arena, &(struct ml_field){name, value, ml_header_id(name)}, ml_header_key(name));
+    append(h, arena, name, value, id_of(name));
 }
 
 void ml_headers_add_field(struct ml_headers *h, struct ml_arena *arena,
                           const struct ml_field *field)
 {
-    append(h, arena, field, ml_header_key(field->name));
+    append(h, arena, field->name, field->value, field->id);
 }
 
 void ml_headers_add_all(struct ml_headers *h, struct ml_arena *arena, const struct ml_field *fields,
@@ -239,7 +250,7 @@ void ml_headers_set(struct ml_headers *h, struct ml_arena *arena, struct ml_str 
     struct ml_field *f = (h->seen & key) != 0 ? find_from(h, 0, id, name) : NULL;
 
     if (f == NULL) {
-        append(h, arena, &(struct ml_field){name, value, id}, key);
+        append(h, arena, name, value, id);
         return;
     }
     f->name = name;
