@@ -52,6 +52,8 @@ static void conn_end(struct ml_conn *c)
     port->in->connections--;
     if (port->in->stats != NULL)
         atomic_fetch_sub_explicit(&port->in->stats->connections, 1, memory_order_relaxed);
+    if (c->stream != NULL && c->requests == 0 && ml_stream_shaking_hands(c->stream))
+        ml_account_handshake(port, ml_stream_tls_failed(c->stream));
     ml_timer_drop(&c->timer);
     ml_buf_release(&c->in);
     ml_stream_close(&c->stream);
@@ -394,12 +396,20 @@ static void on_timer(void *ctx)
 
 /* ---- events ---- */
 
+static struct ml_conn *in_hand; /* whose run() it is */
+
+struct ml_exchange *ml_conn_in_hand(void)
+{
+    return in_hand != NULL && in_hand->turn != NULL ? in_hand->turn->ex : NULL;
+}
+
 static void run(struct ml_conn *c)
 {
     enum verdict v = MORE;
     uint32_t first = c->requests;
 
     assert(!c->running);
+    in_hand = c;
     c->running = true;
     c->reads_left = READS_PER_RUN;
     c->yielded = false;
@@ -417,6 +427,7 @@ static void run(struct ml_conn *c)
         }
     }
     c->running = false;
+    in_hand = NULL;
     if (c->state != CONN_CLOSED)
         set_timer(c);
 }

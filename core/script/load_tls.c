@@ -153,6 +153,8 @@ static struct ml_tls *context(lua_State *L, struct ml_arena *arena, struct ml_li
         .client_auth = auth_of(L),
         .client_ca = bytes_of(L, "client_ca"),
         .client_ca_name = text_of(L, "client_ca_name"),
+        .client_crl = bytes_of(L, "client_crl"),
+        .client_crl_name = text_of(L, "client_crl_name"),
         .session_s = number_of(L, "session_timeout", 0),
     };
 

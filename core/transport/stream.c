@@ -71,9 +71,10 @@ struct ml_stream *ml_stream_new(struct ml_loop *loop, int fd)
 
 static const struct ml_stream_source *source;
 
-bool stream_is_simulated(void)
+void ml_stream_start_tls(struct ml_stream *s, struct ml_tls *tls, const char *name)
 {
-    return source != NULL;
+    if (source == NULL) /* connections of a test are plain */
+        stream_tls_begin(s, tls, name);
 }
 
 void ml_stream_set_source(const struct ml_stream_source *replacement)

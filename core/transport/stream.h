@@ -58,6 +58,8 @@ void ml_stream_start_tls(struct ml_stream *s, struct ml_tls *tls, const char *na
 enum ml_err ml_stream_handshake(struct ml_stream *s);
 /* Why the handshake failed, in one line; NULL: it did not. */
 const char *ml_stream_tls_failure(const struct ml_stream *s);
+/* The same in one word, a label for metrics. */
+const char *ml_stream_tls_failed(const struct ml_stream *s);
 bool ml_stream_is_tls(const struct ml_stream *s);
 /* The agreed session, borrowed (transport/tls_info.h); NULL: plain, or the handshake is not over. */
 struct ssl_st *ml_stream_tls_session(const struct ml_stream *s);

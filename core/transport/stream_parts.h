@@ -26,9 +26,8 @@ struct ml_stream { /* small, for there is one for each idle connection */
     bool poisoned;
 };
 
-bool stream_is_simulated(void); /* stream.c: connections come from a test */
-
 /* stream_tls.c: the calls of a stream, and its events, with TLS */
+void stream_tls_begin(struct ml_stream *s, struct ml_tls *tls, const char *name);
 enum ml_err stream_tls_read(struct ml_stream *s, struct ml_buf *in, char *to, size_t len,
                             bool *more);
 enum ml_err stream_tls_write(struct ml_stream *s, struct ml_buf *out, struct ml_buf *body);

@@ -46,13 +46,11 @@ static void on_again(void *ctx)
     s->ready(s->ctx, what);                      /* may close the stream */
 }
 
-void ml_stream_start_tls(struct ml_stream *s, struct ml_tls *tls, const char *name)
+void stream_tls_begin(struct ml_stream *s, struct ml_tls *tls, const char *name)
 {
     struct stream_tls *t;
 
     assert(s->tls == NULL);
-    if (stream_is_simulated())
-        return;
     t = calloc(1, sizeof *t);
     if (t == NULL)
         abort();
@@ -174,6 +172,11 @@ void stream_tls_end(struct ml_stream *s)
 const char *ml_stream_tls_failure(const struct ml_stream *s)
 {
     return s->tls != NULL ? ml_tls_link_failure(s->tls->link) : NULL;
+}
+
+const char *ml_stream_tls_failed(const struct ml_stream *s)
+{
+    return s->tls != NULL ? ml_tls_link_failed(s->tls->link) : NULL;
 }
 
 bool ml_stream_is_tls(const struct ml_stream *s)

@@ -303,6 +303,33 @@ bool tls_add_ca(SSL_CTX *ctx, struct ml_str pem, const char *name, bool announce
     return ok;
 }
 
+/* Every authority of a chain that is trusted must have a list that is not out of date. */
+bool tls_add_crl(SSL_CTX *ctx, struct ml_str pem, const char *name, char *error)
+{
+    BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.len);
+    X509_STORE *store = SSL_CTX_get_cert_store(ctx);
+    X509_CRL *crl;
+    bool ok = true;
+    int count = 0;
+
+    if (bio == NULL)
+        abort();
+    while (ok && (crl = PEM_read_bio_X509_CRL(bio, NULL, NULL, NULL)) != NULL) {
+        ok = X509_STORE_add_crl(store, crl) == 1;
+        X509_CRL_free(crl);
+        count++;
+    }
+    BIO_free(bio);
+    ok = ok && count > 0 && ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+    if (!ok)
+        return tls_openssl_error(error, "%s: what is in it are not lists of revoked certificates",
+                                 shown(name, "client_crl"));
+    ERR_clear_error();
+    if (X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL) != 1)
+        abort();
+    return true;
+}
+
 /* ---- clients ---- */
 
 static bool trust(SSL_CTX *ctx, const struct ml_tls_client_conf *conf, char *error)

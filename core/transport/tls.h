@@ -40,6 +40,8 @@ struct ml_tls_server_conf {
     enum ml_tls_client_auth client_auth;
     struct ml_str client_ca; /* PEM; whom client certificates are verified with */
     const char *client_ca_name;
+    struct ml_str client_crl; /* PEM: which of them are revoked; NULL: nobody looks */
+    const char *client_crl_name;
     double session_s; /* how long a session can be resumed; 0: never */
 };
 

@@ -8,6 +8,8 @@
  * four records, in one system call.  wire is bounded: nothing is read or written while WIRE_MAX
  * bytes wait.
  *
+ * A client that speaks plain HTTP to a server's port is answered 400 in its own language.
+ *
  * OpenSSL's queue of errors belongs to the thread: it is emptied before an operation, in case other
  * code has left something, and after one that failed. */
 #include "transport/tls_link.h"
@@ -33,8 +35,10 @@ struct ml_tls_link {
     struct ml_tls *tls; /* a reference */
     struct ml_buf wire; /* for the kernel */
     char *failure;      /* owned */
+    const char *failed; /* the kind of it */
     int fd;             /* borrowed */
     int recvs_left;
+    char first;   /* the first byte of the peer */
     bool drained; /* in this operation the kernel had less than was asked for */
     bool broken;  /* OpenSSL must not be asked again */
     bool pending; /* OpenSSL holds bytes, or an end, that a read will give */
@@ -61,6 +65,8 @@ static int bio_read(BIO *bio, char *to, size_t len, size_t *got)
     while (n < 0 && errno == EINTR);
     l->drained = n != (ssize_t)len;
     if (n > 0) {
+        if (l->first == '\0')
+            l->first = to[0];
         *got = (size_t)n;
         return 1;
     }
@@ -163,7 +169,44 @@ static void begin(struct ml_tls_link *l)
         ERR_clear_error();
 }
 
-/* Why the handshake failed, in one line. */
+/* No record of TLS or hello of SSL begins with a capital letter, as every method does. */
+static bool is_plain_http(const struct ml_tls_link *l)
+{
+    return l->tls->server && l->first >= 'A' && l->first <= 'Z';
+}
+
+static const char *kind_of(const struct ml_tls_link *l, unsigned long code)
+{
+    int reason = ERR_GET_REASON(code);
+
+    if (is_plain_http(l))
+        return "http";
+    if (code == 0)
+        return "closed";
+    if (reason >= SSL_AD_REASON_OFFSET) /* what the peer said */
+        return "alert";
+    switch (reason) {
+    case SSL_R_UNSUPPORTED_PROTOCOL:
+    case SSL_R_VERSION_TOO_LOW:
+        return "version";
+    case SSL_R_NO_SHARED_CIPHER:
+    case SSL_R_NO_SUITABLE_KEY_SHARE:
+    case SSL_R_NO_SHARED_GROUPS:
+    case SSL_R_NO_SUITABLE_GROUPS:
+    case SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM:
+    case SSL_R_NO_SHARED_SIGNATURE_ALGORITHMS:
+        return "cipher";
+    case SSL_R_NO_APPLICATION_PROTOCOL:
+        return "alpn";
+    case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
+    case SSL_R_CERTIFICATE_VERIFY_FAILED:
+        return "certificate";
+    default:
+        return "protocol";
+    }
+}
+
+/* Why the handshake failed, in one line and in one word. */
 static void explain(struct ml_tls_link *l)
 {
     long verify = SSL_get_verify_result(l->ssl);
@@ -172,9 +215,28 @@ static void explain(struct ml_tls_link *l)
 
     if (l->failure != NULL)
         return;
+    l->failed = kind_of(l, code);
     if (verify != X509_V_OK)
         why = X509_verify_cert_error_string(verify);
     l->failure = strdup(why != NULL ? why : "the connection ended during the handshake");
+}
+
+/* In place of the alert, which the client would take for rubbish. */
+static void answer_plainly(struct ml_tls_link *l)
+{
+    static const char answer[] = "HTTP/1.1 400 Bad Request\r\n"
+                                 "Content-Type: application/json\r\n"
+                                 "Content-Length: 78\r\n"
+                                 "Connection: close\r\n\r\n"
+                                 "{\"error\":\"bad_request\",\"message\":"
+                                 "\"this port speaks TLS: the URL is https://\"}\n";
+    char unread[4096];
+
+    ml_buf_release(&l->wire);
+    ml_buf_append(&l->wire, (struct ml_str){answer, sizeof answer - 1});
+    (void)ml_tls_link_flush(l);
+    (void)shutdown(l->fd, SHUT_WR);
+    (void)!recv(l->fd, unread, sizeof unread, FLAGS); /* unread input would become a reset */
 }
 
 /* The outcome of an operation that gave ret. */
@@ -190,6 +252,8 @@ static enum ml_err outcome(struct ml_tls_link *l, int ret)
         explain(l);
     l->broken = true; /* the alert that tells the peer is in wire */
     ERR_clear_error();
+    if (is_plain_http(l) && l->failed != NULL)
+        answer_plainly(l);
     return ML_RESET;
 }
 
@@ -386,6 +450,11 @@ void ml_tls_link_bye(struct ml_tls_link *l)
 const char *ml_tls_link_failure(const struct ml_tls_link *l)
 {
     return l->failure;
+}
+
+const char *ml_tls_link_failed(const struct ml_tls_link *l)
+{
+    return l->failed;
 }
 
 SSL *ml_tls_link_ssl(const struct ml_tls_link *l)

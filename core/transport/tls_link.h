@@ -31,6 +31,8 @@ bool ml_tls_link_pending(const struct ml_tls_link *l); /* a read will progress w
 bool ml_tls_link_open(const struct ml_tls_link *l);    /* the handshake is over */
 void ml_tls_link_bye(struct ml_tls_link *l);           /* we will write no more */
 const char *ml_tls_link_failure(const struct ml_tls_link *l); /* of the handshake; or NULL */
+/* The kind of that failure in one word, a label for metrics; NULL: there was none. */
+const char *ml_tls_link_failed(const struct ml_tls_link *l);
 SSL *ml_tls_link_ssl(const struct ml_tls_link *l);
 void ml_tls_link_free(struct ml_tls_link **l);
 

@@ -46,6 +46,8 @@ SSL_CTX *tls_ctx_new(const SSL_METHOD *method, const struct ml_tls_settings *s, 
 bool tls_alpn_wire(struct ml_tls *tls, const char *const *alpn, char *error);
 bool tls_use_pair(struct ml_tls *tls, SSL_CTX *ctx, const struct ml_tls_pair *pair, char *error);
 X509 *tls_leaf(const struct ml_tls_pair *pair, char *error); /* its own certificate, owned */
+/* From now on certificates are looked up in these lists of revoked ones. */
+bool tls_add_crl(SSL_CTX *ctx, struct ml_str pem, const char *name, char *error);
 bool tls_add_ca(SSL_CTX *ctx, struct ml_str pem, const char *name, bool announce, char *error);
 
 #endif

@@ -288,15 +288,24 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
     return !seal && !fresh ? 2 : 1;
 }
 
+static void demands_on_clients(const struct ml_tls_server_conf *conf, unsigned char *id)
+{
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+
+    if (md == NULL || EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1 ||
+        EVP_DigestUpdate(md, conf->client_ca.p, conf->client_ca.len) != 1 ||
+        EVP_DigestUpdate(md, conf->client_crl.p, conf->client_crl.len) != 1 ||
+        EVP_DigestFinal_ex(md, id, NULL) != 1)
+        abort();
+    EVP_MD_CTX_free(md);
+}
+
 static void set_sessions(SSL_CTX *ctx, const struct ml_tls_server_conf *conf)
 {
     unsigned char id[EVP_MAX_MD_SIZE];
-    unsigned id_len = 0;
 
     /* a session that was made under other demands on clients is not taken up */
-    if (EVP_Digest(conf->client_ca.len > 0 ? conf->client_ca.p : "", conf->client_ca.len, id,
-                   &id_len, EVP_sha256(), NULL) != 1)
-        abort();
+    demands_on_clients(conf, id);
     id[0] = (unsigned char)conf->client_auth;
     (void)SSL_CTX_set_session_id_context(ctx, id, SSL_MAX_SID_CTX_LENGTH);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets only: nothing is kept */
@@ -334,6 +343,9 @@ static bool set_clients(SSL_CTX *ctx, const struct ml_tls_server_conf *conf, cha
     if (conf->client_auth == ML_TLS_REQUIRED)
         mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
     SSL_CTX_set_verify(ctx, mode, NULL);
+    if (conf->client_crl.p != NULL &&
+        !tls_add_crl(ctx, conf->client_crl, conf->client_crl_name, error))
+        return false;
     return tls_add_ca(ctx, conf->client_ca, conf->client_ca_name, true, error);
 }
 

@@ -22,7 +22,7 @@ M.schema = {
   session_timeout = { "seconds", default = 3600, min = 1, max = 7200, unit = "seconds" },
   handshake_timeout = { "seconds", default = 10, min = 0.1, unit = "seconds" },
   client_auth = { "string", default = "none", one_of = { "none", "optional", "required" } },
-  client_ca = text,
+  client_ca = text, client_crl = text,
 }
 M.certificate = { cert = { "string", min = 1 }, key = { "string", min = 1 }, ocsp = text, names = names }
 
@@ -84,8 +84,10 @@ local function client_complaint(conf)
   if conf.client_auth ~= "none" and not conf.client_ca then
     return ('client_auth = "%s" needs client_ca'):format(conf.client_auth)
   end
-  if conf.client_auth == "none" and conf.client_ca then
-    return 'client_ca needs client_auth = "optional" or "required"'
+  for _, name in ipairs { "client_ca", "client_crl" } do
+    if conf.client_auth == "none" and conf[name] then
+      return name .. ' needs client_auth = "optional" or "required"'
+    end
   end
 end
 
@@ -97,7 +99,7 @@ local function read_table(given)
   if wrong then return nil, wrong end
   local later, complaint = read_pairs(conf)
   if complaint then return nil, complaint end
-  local missing, missing_wrong = read_all(conf, { "client_ca" }, "")
+  local missing, missing_wrong = read_all(conf, { "client_ca", "client_crl" }, "")
   if missing_wrong then return nil, missing_wrong end
   if later or missing then return nil end
   conf.min, conf.max = numbers[conf.min_version], numbers[conf.max_version]
@@ -133,7 +135,9 @@ M.redirect = {
   end },
   port = { "port", default = 443 },
   host = { "string", optional = true, check = function(host)
-    if not host:find("^[%w_.-]+$") and not host:find("^%[[%x:.]+%]$") then return "must be a host without a port" end
+    if not host:find("^[%w_.-]+$") and not host:find("^%[[%x:.]+%]$") then
+      return "must be a host without a port"
+    end
   end },
   except = { "list", of = "string", default = {} },
 }

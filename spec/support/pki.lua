@@ -37,4 +37,15 @@ function M.certificate(dir, name, ca, names, opts)
   return out
 end
 
+--- The authority's list of revoked certificates: the path of dir/NAME.pem.
+function M.revoke(dir, name, ca, list)
+  local base = dir .. "/" .. name
+  gateway.write(base .. ".index", "")
+  gateway.write(base .. ".cnf", ("[ca]\ndefault_ca = own\n[own]\ndatabase = %s.index\ndefault_md = sha256\n"):format(base))
+  local ask = ("openssl ca -config %s.cnf -keyfile %s -cert %s "):format(base, ca.key, ca.cert)
+  for _, certificate in ipairs(list) do run(ask .. "-revoke " .. certificate.cert) end
+  run(ask .. ("-gencrl -crldays 30 -out %s.pem"):format(base))
+  return base .. ".pem"
+end
+
 return M

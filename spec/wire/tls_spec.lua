@@ -102,12 +102,57 @@ describe("a listener with TLS", function()
     end
   end)
 
-  it("ends a connection with plain HTTP or rubbish on it, and goes on", function()
-    for _, bytes in ipairs { "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n", ("\0"):rep(600), "\22\3\1\255\255" .. ("x"):rep(70000) } do
-      local answer = g:raw(bytes)
-      assert.is_nil(answer:find("200 OK", 1, true))
+  it("ends a connection with rubbish on it, and goes on", function()
+    for _, bytes in ipairs { ("\0"):rep(600), "\22\3\1\255\255" .. ("x"):rep(70000) } do
+      assert.is_nil(g:raw(bytes):find("HTTP/", 1, true))
     end
     assert.truthy(curl(g):find('"scheme"', 1, true))
+  end)
+
+  it("tells plain HTTP, in plain HTTP, that it is wrong here", function()
+    for _, line in ipairs { "GET / HTTP/1.1", "DELETE /x HTTP/1.1", "OPTIONS * HTTP/1.1", "PRI * HTTP/2.0" } do
+      local answer, err = g:raw(line .. "\r\nHost: a.test\r\n\r\n")
+      local res = gateway.parse(answer)
+      assert.equal(400, res.status)
+      assert.equal("application/json", res.headers["content-type"])
+      assert.equal(res.headers["content-length"], tostring(#res.body))
+      assert.truthy(res.body:find('^{"error":"bad_request","message":"[^"]+"}\n$'), res.body)
+      assert.is_nil(err) -- an end, no reset
+    end
+    assert.equal("400", sh(("curl -s -o /dev/null -w '%%{http_code}' http://127.0.0.1:%d/"):format(g.port)))
+  end)
+
+  it("counts handshakes that fail, by their reason", function()
+    local own = gateway.start(site(tls_of(cert, ", handshake_timeout = 0.2"),
+      'gw.listen { host = "127.0.0.1", port = PORT2 } gw.mount("metrics")'))
+    local function counted(reason, n)
+      local line = ('moonlatch_tls_handshake_failures_total{reason="%s"} %d\n'):format(reason, n)
+      gateway.eventually(function()
+        return own:ask("GET /metrics", { port = own.ports.PORT2 }).body:find(line, 1, true)
+      end, line)
+    end
+    own:raw("GET / HTTP/1.1\r\n\r\n")
+    own:raw("POST / HTTP/1.1\r\n\r\n")
+    counted("http", 2)
+    own:raw(("\0"):rep(600))
+    counted("protocol", 1)
+    s_client(own, "-tls1_1 -cipher ALL:@SECLEVEL=0")
+    counted("version", 1)
+    s_client(own, "-tls1_2 -cipher ECDHE-ECDSA-AES128-SHA")
+    counted("cipher", 1)
+    s_client(own, "-alpn smtp")
+    counted("alpn", 1)
+    sh(("curl -s --max-time 20 https://127.0.0.1:%d/"):format(own.port)) -- it does not know who signed it
+    counted("alert", 1)
+    own:connect():close()
+    counted("closed", 1)
+    own:raw("\22\3\1\0\200")
+    counted("timeout", 1)
+    curl(own)
+    curl(own, "--http1.1")
+    local text = own:ask("GET /metrics", { port = own.ports.PORT2 }).body
+    assert.equal(8, select(2, text:gsub("\nmoonlatch_tls_handshake_failures_total{", "")))
+    own:stop()
   end)
 
   it("takes and gives large bodies", function()
@@ -302,6 +347,38 @@ describe("certificates of clients", function()
     assert.is_nil(without:find('"client"', 1, true))
     assert.is_nil(curl(g, with(stranger)):find('"scheme"', 1, true))
     g:stop()
+  end)
+
+  it("are refused when they are revoked, from the moment that the file says so", function()
+    local base = gateway.folder()
+    local good = pki.certificate(dir, "good", ca, { "bob.test" })
+    local function list(name, ...)
+      return pki.revoke(base, name, ca, { ... })
+    end
+    local empty, full = list("empty"), list("full", client)
+    local live = base .. "/live-crl.pem"
+    os.execute(("cp %s %s"):format(empty, live))
+    local g = gateway.start(site(tls_of(cert, (', client_auth = "required", client_ca = %q, client_crl = %q'):format(
+      ca.cert, live)), 'gw.settings { poll_interval = 0.1 }'))
+    local kept = dir .. "/session-crl"
+    local function resumed()
+      return s_client(g, ("-tls1_2 -cert %s -key %s -sess_in %s"):format(client.cert, client.key, kept))
+    end
+    s_client(g, ("-tls1_2 -cert %s -key %s -sess_out %s"):format(client.cert, client.key, kept))
+    assert.truthy(resumed():find('"resumed":true', 1, true))
+    os.execute(("cp %s %s.new && mv %s.new %s"):format(full, live, live, live))
+    g:wait_for_log('"reloaded"')
+    assert.is_nil(resumed():find('"resumed"', 1, true))
+    assert.is_nil(curl(g, with(client)):find('"scheme"', 1, true))
+    assert.truthy(curl(g, with(good)):find("bob.test", 1, true))
+    g:stop()
+    local want = ', client_auth = "required", client_ca = %q, client_crl = %q'
+    gateway.write(base .. "/nothing.pem", "")
+    gateway.write(base .. "/half.pem", gateway.read(full) .. "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n")
+    for _, name in ipairs { "nothing.pem", "half.pem" } do
+      refused(tls_of(cert, want:format(ca.cert, base .. "/" .. name)), "not lists of revoked certificates")
+    end
+    refused(tls_of(cert, (", client_crl = %q"):format(full)), "client_crl needs client_auth")
   end)
 
   it("count for the host that was asked for in the handshake", function()

@@ -16,6 +16,7 @@ return {
       { "handshake_timeout: seconds = 10", "How long a handshake may take." },
       { 'client_auth: "none"|"optional"|"required" = "none"', "Are clients asked for a certificate?" },
       { "client_ca: string?", "Authorities of clients' certificates." },
+      { "client_crl: string?", "Their lists of revoked certificates." },
     } },
   { class = "moonlatch.TlsCertificate", options = true, schema = "tls.certificate", doc = "One of several certificates.",
     members = {

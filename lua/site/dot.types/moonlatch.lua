@@ -1308,6 +1308,7 @@ local moonlatch_JwtRules = {}
 ---@field handshake_timeout seconds? How long a handshake may take. Default: `10`.
 ---@field client_auth "none"|"optional"|"required"? Are clients asked for a certificate? Default: `"none"`.
 ---@field client_ca string? Authorities of clients' certificates.
+---@field client_crl string? Their lists of revoked certificates.
 local moonlatch_Tls = {}
 
 --- One of several certificates.
