@@ -29,4 +29,7 @@ void ml_conn_close_idle(struct ml_port *port);
 /* Closes all connections of a port at once; what they work at is cancelled. */
 void ml_conn_close_all(struct ml_port *port);
 
+/* What the connection whose events are handled right now is at; NULL: none.  For crash reports. */
+struct ml_exchange *ml_conn_in_hand(void);
+
 #endif

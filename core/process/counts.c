@@ -18,7 +18,7 @@ struct ml_counts {
     struct ml_metrics *metrics; /* owned, like the next two */
     struct ml_request_metrics *requests;
     struct ml_vitals *vitals;
-    struct ml_metric *expiry;
+    struct ml_metric *expiry, *recycled;
     double due_s;          /* of the next tick; 0: there was none */
     struct ml_timer timer; /* of the supervisor's; a worker has ticks */
     bool alone;
@@ -32,6 +32,12 @@ static const struct ml_metric_def expiry_def = {
     .name = "moonlatch_tls_certificate_expiry_timestamp_seconds",
     .help = "When the first of a listener's certificates expires, since unix epoch in seconds",
     .labels = {"listener"}};
+
+static const struct ml_metric_def recycled_def = {
+    .kind = ML_COUNTER,
+    .name = "moonlatch_script_vms_replaced_total",
+    .help = "VMs that made room for a fresh one of the same generation, by reason: heap, age",
+    .labels = {"reason"}};
 
 struct ml_counts *ml_counts_open(struct ml_shm *shm, unsigned worker, struct ml_inbound *inbound,
                                  struct ml_outbound *outbound, struct ml_script_host *host)
@@ -47,6 +53,7 @@ struct ml_counts *ml_counts_open(struct ml_shm *shm, unsigned worker, struct ml_
     c->requests = ml_request_metrics_new(c->metrics);
     c->vitals = ml_vitals_new(c->metrics, (int)worker);
     c->expiry = ml_metric_register(c->metrics, &expiry_def, NULL);
+    c->recycled = ml_metric_register(c->metrics, &recycled_def, NULL);
     inbound->metrics = c->requests;
     ml_outbound_count(outbound, c->metrics);
     host->metrics = c->metrics;
@@ -119,6 +126,12 @@ void ml_counts_site(struct ml_counts *c, const struct ml_site *site)
         ml_gauge_set(ml_metric_slot_of(c->expiry, name, NULL, NULL, NULL),
                      (double)ml_tls_expires(l->tls));
     }
+}
+
+void ml_counts_recycled(struct ml_counts *c, const char *reason)
+{
+    if (c->recycled != NULL)
+        ml_metric_add(ml_metric_slot_of(c->recycled, reason, NULL, NULL, NULL), 1);
 }
 
 void ml_counts_tick(struct ml_counts *c, const struct ml_generation *current, double period_s)

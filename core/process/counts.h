@@ -18,6 +18,8 @@ struct ml_counts *ml_counts_open_alone(struct ml_loop *loop, struct ml_shm *shm,
 void ml_counts_close(struct ml_counts **c); /* may be NULL */
 /* The site that serves from now on. */
 void ml_counts_site(struct ml_counts *c, const struct ml_site *site);
+/* The worker has replaced a VM. */
+void ml_counts_recycled(struct ml_counts *c, const char *reason);
 /* Every period_s: how late this is, and what else is looked at from time to time. */
 void ml_counts_tick(struct ml_counts *c, const struct ml_generation *current, double period_s);
 void ml_counts_page(struct ml_counts *c, enum ml_exposition format, struct ml_buf *out);

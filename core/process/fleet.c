@@ -12,6 +12,7 @@
 #include "base/log_event.h"
 #include "process/backoff.h"
 #include "process/child.h"
+#include "process/crash.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -41,6 +42,7 @@ struct ml_fleet {
     struct ml_buf scratch;
     struct ml_timer check;
     double heartbeat_s, checked_s;
+    struct ml_crash *crash; /* owned */
     bool held, retired;
     struct slot slots[]; /* conf.count */
 };
@@ -60,7 +62,7 @@ static _Noreturn void be_worker(struct ml_worker_boot *boot, pid_t parent)
 static bool fork_worker(struct slot *s)
 {
     struct ml_fleet *f = s->fleet;
-    struct ml_worker_boot boot = {.shm = f->conf.shm, .index = s->index, .snapshot = -1};
+    struct ml_worker_boot boot = {.shm = f->conf.shm, .crash = f->crash, .index = s->index, .snapshot = -1};
     pid_t parent = getpid();
     int pair[2], saved;
 
@@ -187,6 +189,7 @@ static void ended(struct slot *s, int status)
     while (s->channel >= 0 && receive(s))
         continue;
     close_channel(s);
+    ml_crash_log(f->crash, s->index, s->pid);
     log_end(s, status, uptime_s, delay_s);
     s->pid = 0;
     ml_shm_worker_died(f->conf.shm, s->index);
@@ -308,6 +311,7 @@ struct ml_fleet *ml_fleet_new(const struct ml_fleet_conf *conf)
         abort();
     assert(conf->count >= 1 && conf->count <= ML_SHM_WORKERS_MAX);
     f->conf = *conf;
+    f->crash = ml_crash_new(conf->count);
     for (unsigned i = 0; i < conf->count; i++) {
         struct slot *s = &f->slots[i];
 
@@ -360,6 +364,7 @@ void ml_fleet_free(struct ml_fleet **fleet)
         slot_close(&f->slots[i]);
     ml_timer_drop(&f->check);
     ml_buf_release(&f->scratch);
+    ml_crash_free(&f->crash);
     free(f);
 }
 

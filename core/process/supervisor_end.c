@@ -149,6 +149,7 @@ static void on_handing(void *ctx, pid_t pid)
     struct supervisor *s = ctx;
 
     (void)pid;
+    s->handed = true;
     if (s->control != NULL)
         ml_control_unlisten(s->control); /* its name is the new one's */
 }
@@ -166,10 +167,13 @@ static void on_upgraded(void *ctx, bool ok, pid_t pid, struct ml_str why)
         answer_upgrade(s, true, ML_STR(""), pid);
         leave(s);
     } else {
-        ml_log_event(ML_LOG_ERROR, "upgrade failed", ML_KV("error", ml_buf_str(&text)));
         answer_upgrade(s, false, ml_buf_str(&text), 0);
-        ml_control_free(&s->control);
-        open_control(s);
+        if (s->handed) {
+            ml_control_free(&s->control);
+            open_control(s);
+            s->handed = false;
+        }
+        ml_log_event(ML_LOG_ERROR, "upgrade failed", ML_KV("error", ml_buf_str(&text)));
     }
     ml_buf_release(&text);
 }

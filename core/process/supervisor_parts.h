@@ -19,6 +19,7 @@ struct supervisor {
     enum ml_supervisor_state state;
     bool served;  /* it ends after it has been told to stop */
     bool heir;    /* it takes the place of another process, which still serves */
+    bool handed;  /* its control socket is closed in favour of another process */
     bool leaving; /* another process has taken its place */
     int exit_code;
     double started_s; /* wall clock */

@@ -12,6 +12,7 @@
 #include "base/log_event.h"
 #include "process/child.h"
 #include "process/counts.h"
+#include "process/crash.h"
 #include "process/logs.h"
 #include "process/message.h"
 #include "process/ports.h"
@@ -20,6 +21,7 @@
 #include "process/status.h"
 #include "process/trace.h"
 #include "script/generation.h"
+#include "script/recycle.h"
 #include "script/record.h"
 
 #include <errno.h>
@@ -53,6 +55,7 @@ struct worker {
     struct { /* what the last LOAD left */
         struct ml_generation *generation;
         struct ml_logs *logs;
+        int snapshot; /* owned; -1: none */
         uint32_t attempt;
     } loaded;
     char *service; /* owned; inbound points to it */
@@ -64,6 +67,8 @@ struct worker {
     struct ml_buf scratch;
     struct ml_timer tick, drained, deadline, alone;
     struct ml_rest rest;
+    struct ml_recycle recycle;
+    int snapshot; /* owned; of current */
     double patience_s; /* of the drain, with tunnels */
     struct ml_recorder recorder;
 };
@@ -104,11 +109,19 @@ static struct ml_generation *load_generation(struct worker *w, int fd, uint32_t 
     return g;
 }
 
+static void close_snapshot(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
 static void discard(struct worker *w)
 {
     if (w->loaded.generation != NULL)
         ml_generation_retire(&w->loaded.generation);
     ml_logs_free(&w->loaded.logs);
+    close_snapshot(&w->loaded.snapshot);
     ml_ports_discard(w->ports);
 }
 
@@ -154,6 +167,11 @@ static void switch_over(struct worker *w)
     const struct ml_site *site = ml_generation_site(next);
 
     w->loaded.generation = NULL;
+    if (w->loaded.snapshot >= 0) { /* else it is the one that w has */
+        close_snapshot(&w->snapshot);
+        w->snapshot = w->loaded.snapshot;
+        w->loaded.snapshot = -1;
+    }
     use_logs(w, &site->settings);
     set_service(w, site->settings.service);
     ml_generation_switch(&w->current, next);
@@ -179,7 +197,7 @@ static void on_load(struct worker *w, struct ml_message *m)
     else
         ok = load(w, m->fds[0], m->number, &why);
     if (m->fd_count > 0)
-        close(m->fds[0]);
+        w->loaded.snapshot = m->fds[0];
     if (!ok)
         discard(w);
     tell(w, ok ? ML_MESSAGE_LOADED : ML_MESSAGE_FAILED, m->number, m->attempt, ml_buf_str(&why));
@@ -275,6 +293,33 @@ static void on_signal(struct ev_loop *ev, ev_io *io, int events)
 
 /* ---- time ---- */
 
+/* A fresh VM of the same generation, as a reload would make it; exchanges end with the old one. */
+static void recycle(struct worker *w)
+{
+    double now_s = ml_clock_mono_s(), heap = (double)ml_generation_heap(w->current);
+    struct ml_buf error = {0};
+    const char *why;
+
+    if (w->state != SERVE || w->loaded.generation != NULL)
+        return;
+    why = ml_recycle_due(&w->recycle, w->current, w->boot->index, now_s);
+    if (why == NULL)
+        return;
+    ml_recycle_done(&w->recycle, now_s);
+    if (load(w, w->snapshot, ml_generation_number(w->current), &error)) {
+        switch_over(w);
+        ml_counts_recycled(w->counts, why);
+        ml_log_event(ML_LOG_WARN, "script VM replaced", ML_KV("reason", why), ML_KV("heap", heap),
+                     ML_KV("generation", ml_generation_number(w->current)),
+                     ML_KV("ms", (ml_clock_mono_s() - now_s) * 1000));
+    } else {
+        discard(w);
+        ml_log_event(ML_LOG_ERROR, "a VM can not be replaced", ML_KV("reason", why),
+                     ML_KV("error", ml_buf_str(&error)));
+    }
+    ml_buf_release(&error);
+}
+
 /* For `generations`. */
 static void publish_in_hand(struct worker *w)
 {
@@ -302,6 +347,7 @@ static void on_tick(void *ctx)
     ml_ships_tick(w->ships);
     if (w->inbound.access_log != NULL)
         atomic_store(&w->stats->log_dropped, ml_log_dropped(w->inbound.access_log));
+    recycle(w);
     ml_counts_tick(w->counts, w->current, TICK_S);
     publish_in_hand(w);
     ml_rest_tick(&w->rest, atomic_load(&w->stats->requests), w->current);
@@ -437,6 +483,7 @@ static void worker_open(struct worker *w, const struct ml_worker_boot *boot)
 
     ml_shm_gateway_read(boot->shm, &facts);
     w->boot = boot;
+    w->snapshot = w->loaded.snapshot = -1;
     w->stats = ml_shm_worker(boot->shm, boot->index);
     w->signals = open_signals();
     w->loop = ml_loop_new();
@@ -481,7 +528,7 @@ static bool worker_start(struct worker *w, struct ml_buf *why)
     }
     if (!load(w, boot->snapshot, boot->generation, why))
         return false;
-    close(boot->snapshot);
+    w->snapshot = boot->snapshot;
     switch_over(w);
     w->state = SERVE;
     on_tick(w);
@@ -534,6 +581,7 @@ static void worker_close(struct worker *w)
     ml_loop_free(&w->loop);
     ml_logs_free(&w->logs);
     ml_buf_release(&w->scratch);
+    close_snapshot(&w->snapshot);
     free(w->service);
     close(w->signals);
 }
@@ -571,6 +619,7 @@ int ml_worker_run(const struct ml_worker_boot *boot, pid_t parent)
         return 1;
     }
     ml_child_tie(parent, SIGTERM); /* after the change of user, which clears it */
+    ml_crash_install(boot->crash, boot->index, ml_shm_worker(boot->shm, boot->index));
     worker_open(&worker, boot);
     started = worker_start(&worker, &why);
     if (started)

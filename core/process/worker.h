@@ -8,6 +8,7 @@
 
 struct ml_worker_boot { /* what a worker begins with */
     struct ml_shm *shm;
+    struct ml_crash *crash;
     unsigned index;
     int channel;         /* to the supervisor; process/message.h */
     int snapshot;        /* memory file of the generation to serve */

@@ -35,6 +35,7 @@ struct ml_generation {
     struct ml_group **groups; /* as in the site; NULL before the switch */
     uint32_t number;
     bool retired;
+    bool small; /* what it holds after loading leaves room */
 };
 
 static struct ml_generation *all;
@@ -226,6 +227,12 @@ static struct ml_generation *generation_new(struct ml_snapshot *snapshot, uint32
     return g;
 }
 
+/* Where collecting begins: no later than where a heap counts as full. */
+static size_t near_of(size_t cap, double share)
+{
+    return (size_t)((double)cap * (share > 0 && share < 0.75 ? share : 0.75));
+}
+
 struct ml_generation *ml_generation_load(struct ml_snapshot *snapshot, uint32_t number,
                                          const struct ml_script_host *host, struct ml_buf *why)
 {
@@ -241,6 +248,8 @@ struct ml_generation *ml_generation_load(struct ml_snapshot *snapshot, uint32_t 
     lua_settop(g->vm.L, 0);
     lua_gc(g->vm.L, LUA_GCCOLLECT, 0);
     g->vm.cap = settings->script_memory > g->vm.used ? settings->script_memory : g->vm.used;
+    g->vm.near = near_of(g->vm.cap, settings->script_recycle);
+    g->small = g->vm.used < g->vm.near / 10 * 9;
     ml_tasks_set_budget(g->tasks, settings->script_budget_ms);
     return g;
 }
@@ -300,6 +309,14 @@ void ml_generation_rest(struct ml_generation *g)
 struct ml_steps *ml_generation_steps(const struct ml_generation *g)
 {
     return g->steps;
+}
+
+bool ml_generation_stays_full(struct ml_generation *g)
+{
+    double full = g->load.site->settings.script_recycle * (double)g->vm.cap;
+
+    ml_vm_relieve(&g->vm);
+    return g->small && (double)g->vm.used >= full && (double)g->vm.relieved >= full;
 }
 
 size_t ml_generation_heap(const struct ml_generation *g)

@@ -64,6 +64,9 @@ struct ml_handler ml_generation_handler(struct ml_generation **current);
 void ml_generation_rest(struct ml_generation *g);
 /* The labels of its middlewares. */
 struct ml_steps *ml_generation_steps(const struct ml_generation *g);
+/* Does its heap stay above the share of script_memory that the site allows (script_recycle), although
+ * all garbage was collected?  Never when what it has loaded fills it already. */
+bool ml_generation_stays_full(struct ml_generation *g);
 /* Bytes that its Lua values take. */
 size_t ml_generation_heap(const struct ml_generation *g);
 /* The index-th generation of this process, in no order, and how many tasks it has in hand; false:

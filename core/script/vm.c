@@ -46,6 +46,7 @@ void ml_vm_open(struct ml_vm *vm, size_t cap)
         (size_t)lua_gc(vm->L, LUA_GCCOUNT, 0) * 1024 + (size_t)lua_gc(vm->L, LUA_GCCOUNTB, 0);
     if (vm->cap < vm->used)
         vm->cap = vm->used;
+    vm->near = vm->cap / 4 * 3;
     vm->alloc = lua_getallocf(vm->L, &vm->alloc_ud);
     lua_setallocf(vm->L, counted, vm);
     vm->pause = PAUSE_SMALL;
@@ -80,10 +81,8 @@ static void set_pause(struct ml_vm *vm)
 
 void ml_vm_relieve(struct ml_vm *vm)
 {
-    size_t near = vm->cap / 4 * 3;
-
     set_pause(vm);
-    if (vm->used < near || vm->used < vm->relieved + vm->cap / 16)
+    if (vm->used < vm->near || vm->used < vm->relieved + vm->cap / 16)
         return;
     lua_gc(vm->L, LUA_GCCOLLECT, 0);
     vm->relieved = vm->used;

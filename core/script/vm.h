@@ -17,6 +17,7 @@
 struct ml_vm {
     lua_State *L;
     size_t used, cap; /* bytes */
+    size_t near;      /* from which on ml_vm_relieve collects */
     size_t relieved;  /* used after the last full collection */
     int pause;        /* of the collector, as it is set */
     lua_Alloc alloc;  /* LuaJIT's own, which this one wraps */
@@ -28,8 +29,7 @@ void ml_vm_open(struct ml_vm *vm, size_t cap);
 void ml_vm_close(struct ml_vm *vm);
 /* Nothing is to be done at the moment: collects, when that can not take long. */
 void ml_vm_rest(struct ml_vm *vm);
-/* Between two scripts: collects when more than three quarters of the cap are used and much of that
- * is new. */
+/* Between two scripts: collects when more than near is used and much of that is new. */
 void ml_vm_relieve(struct ml_vm *vm);
 
 #endif
