@@ -7,6 +7,7 @@
 
 #include "base/decimal.h"
 #include "inbound/date.h"
+#include "inbound/grpc.h"
 
 #include <assert.h>
 
@@ -45,6 +46,12 @@ static struct ml_str lower(struct ml_arena *arena, struct ml_str name)
     return (struct ml_str){p, name.len};
 }
 
+/* A server of HTTP/2 and a client of it: trailers are no surprise to either. */
+static bool trailers_pass(const struct h2_stream *s)
+{
+    return s->conf->trailers_pass || s->ex->res.trailers_pass;
+}
+
 /* Fields that belong to a connection of HTTP/1.1 (RFC 9113 section 8.2.2), or that are ours. */
 static bool left_out(const struct h2_stream *s, const struct ml_field *f)
 {
@@ -57,7 +64,7 @@ static bool left_out(const struct h2_stream *s, const struct ml_field *f)
     case ML_H_CONTENT_LENGTH:
         return true;
     case ML_H_TRAILER:
-        return !s->conf->trailers_pass;
+        return !trailers_pass(s);
     default: /* RFC 8441 section 5.1: the key was ours too */
         return s->tunnel && ml_str_ieq(f->name, ML_STR("sec-websocket-accept"));
     }
@@ -81,20 +88,49 @@ static uint8_t flags_of(enum ml_header_id id)
     return id == ML_H_X_REQUEST_ID ? BORROWED | NGHTTP2_NV_FLAG_NO_INDEX : BORROWED;
 }
 
+/* An answer of gRPC that ends with its head has no length: RFC 9110 section 8.6 leaves it open. */
+static bool tells_length(const struct h2_stream *s)
+{
+    const struct ml_response *res = &s->ex->res;
+
+    if (res->trailers_pass && res->length == 0 && ml_grpc_is(&s->ex->req))
+        return false;
+    return res->has_length && res->status != 204 && !s->tunnel;
+}
+
+static bool is_of_body(const struct ml_field *f)
+{
+    return f->id == ML_H_CONTENT_TYPE || ml_str_ieq(f->name, ML_STR("content-encoding"));
+}
+
+/* A client of gRPC looks at nothing else. */
+static size_t grpc_fields(struct h2_stream *s, nghttp2_nv *nv)
+{
+    struct ml_exchange *ex = s->ex;
+    struct ml_str message = ml_grpc_message(ex);
+
+    nv[0] = nv_of(ML_STR("content-type"), ML_STR("application/grpc"), BORROWED);
+    nv[1] = nv_of(ML_STR("grpc-status"),
+                  digits(ex->arena, (uint64_t)ml_grpc_status(ex->res.status)), BORROWED);
+    nv[2] = nv_of(ML_STR("grpc-message"), message, BORROWED);
+    return message.len > 0 ? 3 : 2;
+}
+
 /* All of it lives in the arena, as long as the stream does. */
-static nghttp2_nv *fields(struct h2_stream *s, size_t *count)
+static nghttp2_nv *fields(struct h2_stream *s, bool grpc, size_t *count)
 {
     const struct ml_response *res = &s->ex->res;
     struct ml_arena *arena = s->ex->arena;
-    nghttp2_nv *nv = ml_arena_alloc(arena, (res->headers.count + 3) * sizeof *nv);
+    nghttp2_nv *nv = ml_arena_alloc(arena, (res->headers.count + 6) * sizeof *nv);
+    int status = s->tunnel || grpc ? 200 : res->status;
     bool has_date = false;
     size_t n = 0;
 
-    nv[n++] = nv_of(ML_STR(":status"), status_text(arena, s->tunnel ? 200 : res->status), BORROWED);
+    nv[n++] = nv_of(ML_STR(":status"), status_text(arena, status), BORROWED);
     for (uint32_t i = 0; i < res->headers.count; i++) {
         const struct ml_field *f = &res->headers.v[i];
 
-        if (left_out(s, f))
+        if (left_out(s, f) || (grpc && is_of_body(f)))
             continue;
         has_date |= f->id == ML_H_DATE;
         nv[n++] = nv_of(f->id != ML_H_OTHER ? ml_header_name(f->id) : lower(arena, f->name),
@@ -102,7 +138,9 @@ static nghttp2_nv *fields(struct h2_stream *s, size_t *count)
     }
     if (!has_date) /* RFC 9110 section 6.6.1 */
         nv[n++] = nv_of(ML_STR("date"), ml_arena_dup(arena, ml_date_http()), BORROWED);
-    if (res->has_length && res->status != 204 && !s->tunnel)
+    if (grpc)
+        n += grpc_fields(s, nv + n);
+    else if (tells_length(s))
         nv[n++] = nv_of(ML_STR("content-length"), digits(arena, res->length), BORROWED);
     *count = n;
     return nv;
@@ -157,7 +195,7 @@ static bool has_trailers(struct h2_stream *s)
     const char *p = text.p, *end = p + text.len;
     size_t lines = 0;
 
-    if (!s->conf->trailers_pass || text.len == 0)
+    if (!trailers_pass(s) || text.len == 0)
         return false;
     for (size_t i = 0; i < text.len; i++)
         lines += text.p[i] == '\n';
@@ -257,7 +295,8 @@ void ml_h2_answer_data(struct h2_stream *s, const uint8_t *head, size_t len)
     }
     s->ex->notes.bytes_out += len;
     ml_http2_patience_earn(&s->h2->patience, (double)len / 1024 * ML_HTTP2_PER_KIB);
-    if (s->tunnel && len > 0) /* messages are small, and some clients acknowledge each */
+    /* messages are small, and some clients acknowledge each */
+    if ((s->tunnel || s->ex->conversation) && len > 0)
         ml_http2_patience_earn(&s->h2->patience, ML_HTTP2_PER_MESSAGE);
 }
 
@@ -269,7 +308,7 @@ static void settle_length(struct h2_stream *s)
     struct ml_response *res = &s->ex->res;
     struct ml_pipe *p = res->body;
     bool untold = res->no_body && res->bytes.len == 0 && !res->has_length;
-    bool pass = s->conf->trailers_pass;
+    bool pass = trailers_pass(s);
 
     res->no_body =
         res->status == 204 || res->status == 304 || ml_str_eq(s->ex->req.method, ML_STR("HEAD"));
@@ -330,7 +369,7 @@ static void begin(struct h2_stream *s)
     struct ml_exchange *ex = s->ex;
     struct ml_pipe *p;
     nghttp2_data_provider provider = {.source.ptr = s, .read_callback = read_body};
-    bool empty = false;
+    bool empty = false, grpc;
     size_t count;
     nghttp2_nv *nv;
 
@@ -342,9 +381,11 @@ static void begin(struct h2_stream *s)
         settle_length(s);
         empty = is_empty(&ex->res);
     }
+    grpc = !s->tunnel && ml_grpc_translates(ex);
+    empty |= grpc;
     if (ml_intake_says_close(&ex->res.headers))
         ml_h2_leave(s->h2);
-    nv = fields(s, &count);
+    nv = fields(s, grpc, &count);
     s->answer.submitted = true;
     s->answer.progress_s = h2_now_s(s->h2);
     ml_h2_due(s->h2, s->answer.progress_s + s->conf->send_timeout);

@@ -52,8 +52,9 @@ void ml_h2_body_trailer(struct h2_stream *s, struct ml_str name, struct ml_str v
 {
     struct ml_pipe *p = open_pipe(s);
 
-    if (p == NULL || !s->conf->trailers_pass || !ml_http1_may_trail(name))
+    if (p == NULL || !ml_http1_may_trail(name))
         return;
+    p->trailers_h2 = !s->conf->trailers_pass;
     if (ml_buf_len(&p->trailers) + name.len + value.len > H2_TRAILERS_MAX) {
         s->head.wrong = ML_HEADERS_TOO_LARGE;
         return;
@@ -152,7 +153,8 @@ double ml_h2_body_due_s(const struct h2_stream *s)
     const struct h2_body *b = &s->body;
     double due_s = b->seen_s + s->conf->body_timeout, rate_s;
 
-    if (open_pipe(s) == NULL || b->ended || b->dead || s->head.expect || s->tunnel)
+    if (open_pipe(s) == NULL || b->ended || b->dead || s->head.expect || s->tunnel ||
+        s->ex->conversation)
         return 0;
     if (s->conf->body_rate_min <= 0)
         return due_s;

@@ -24,6 +24,7 @@ enum ml_pipe_state { ML_PIPE_OPEN, ML_PIPE_EOF, ML_PIPE_ABORTED };
 struct ml_pipe {
     struct ml_buf buf;          /* producer appends, consumer consumes */
     struct ml_buf trailers;     /* "name: value\r\n" lines, complete at EOF */
+    bool trailers_h2;           /* they are for HTTP/2 only: the listener passes them to nobody else */
     enum ml_pipe_state state;
     enum ml_err why;            /* with ABORTED */
     uint64_t passed;            /* bytes that went through */

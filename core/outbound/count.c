@@ -51,6 +51,6 @@ void ml_outbound_gauge(struct ml_outbound *o)
             continue;
         if (s->idle_slot == NULL)
             s->idle_slot = ml_metric_slot(idle, values);
-        ml_gauge_set(s->idle_slot, s->pool.idle);
+        ml_gauge_set(s->idle_slot, s->pool.idle + ml_h2_set_idle(&s->h2));
     }
 }

@@ -114,6 +114,8 @@ static void use(struct ml_group *g, struct ml_roster *r)
         struct ml_server *s = r->members[i].server;
 
         ml_pool_configure(&s->pool, g->conf.keepalive, g->conf.keepalive_timeout);
+        ml_h2_set_configure(&s->h2, g->conf.keepalive_timeout, g->conf.send_timeout,
+                            g->conf.ping_interval);
         prepare_checks(g, s);
     }
     g->roster = r;
@@ -244,6 +246,18 @@ static struct ml_client_tls *tls_of(struct ml_outbound *o, const struct ml_group
     return tls;
 }
 
+static struct ml_client_tls *tls_h2_of(struct ml_outbound *o, const struct ml_group_conf *conf)
+{
+    static const char *const alpn[] = {"h2", NULL};
+    struct ml_tls_client_conf h2 = conf->tls != NULL ? *conf->tls : (struct ml_tls_client_conf){0};
+    struct ml_group_conf with = *conf;
+
+    h2.settings.alpn = alpn;
+    with.tls = &h2;
+    return tls_of(o, &with);
+}
+
+
 struct ml_group *ml_group_new(struct ml_outbound *o, const struct ml_group_conf *conf)
 {
     struct ml_group *g = zalloc(1, sizeof *g);
@@ -254,8 +268,10 @@ struct ml_group *ml_group_new(struct ml_outbound *o, const struct ml_group_conf 
     g->conf = *conf;
     g->conf.servers = NULL;
     g->conf.tls = NULL;
-    if (conf->tls != NULL)
+    if (conf->tls != NULL) {
         g->tls = tls_of(o, conf);
+        g->tls_h2 = tls_h2_of(o, conf);
+    }
     copy_texts(g);
     copy_list(g, conf);
     defaults(&g->conf);
@@ -276,6 +292,13 @@ const struct ml_client_tls *ml_group_tls(struct ml_group *g)
     if (g->tls == NULL)
         g->tls = tls_of(g->o, &g->conf);
     return g->tls;
+}
+
+const struct ml_client_tls *ml_group_tls_h2(struct ml_group *g)
+{
+    if (g->tls_h2 == NULL)
+        g->tls_h2 = tls_h2_of(g->o, &g->conf);
+    return g->tls_h2;
 }
 
 void ml_group_set_tls(struct ml_group *g, struct ml_client_tls *tls)
@@ -326,5 +349,6 @@ void ml_group_release(struct ml_group **group)
     ml_roster_release(&g->roster);
     ml_sources_free(&g->sources);
     ml_client_tls_release(&g->tls);
+    ml_client_tls_release(&g->tls_h2);
     ml_loop_bury(g->o->loop, group_free, g);
 }

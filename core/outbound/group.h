@@ -16,6 +16,7 @@ struct ml_group {
     struct ml_roster *roster;   /* held: the servers as they are now; never NULL */
     struct ml_sources *sources; /* owned: where they come from */
     struct ml_client_tls *tls;  /* held; NULL until it is needed */
+    struct ml_client_tls *tls_h2; /* the same for servers of HTTP/2 */
     unsigned refs;              /* the generation's, and one per request */
     /* In o->groups while its generation serves: */
     struct ml_group *next, **link;
@@ -35,6 +36,8 @@ struct ml_group {
 void ml_group_hold(struct ml_group *g);
 /* How TLS is spoken with its servers that have https URLs. */
 const struct ml_client_tls *ml_group_tls(struct ml_group *g);
+/* And with those that have h2 URLs. */
+const struct ml_client_tls *ml_group_tls_h2(struct ml_group *g);
 /* In the place of what its conf says; holds it. */
 void ml_group_set_tls(struct ml_group *g, struct ml_client_tls *tls);
 void ml_group_count(struct ml_group *g); /* its metrics; count.c */

@@ -7,7 +7,8 @@
 static void link_free(struct ml_link *link)
 {
     ml_buf_release(&link->in);
-    ml_stream_close(&link->stream);
+    if (link->stream != NULL) /* else somebody has taken it */
+        ml_stream_close(&link->stream);
     free(link);
 }
 

@@ -47,7 +47,8 @@ struct ml_link *ml_pool_adopt(struct ml_pool *pool, struct ml_stream **stream, u
 /* Makes *link idle, for at most max_s seconds (0: as the pool says), and the newest; when there are
  * too many the oldest goes.  Nothing may be left unread in it. */
 void ml_pool_give(struct ml_link **link, double max_s);
-/* Closes a busy connection; safe inside a callback of its stream. */
+/* Closes a busy connection; safe inside a callback of its stream.  Its stream may have been taken
+ * away (NULL). */
 void ml_pool_close(struct ml_link **link);
 
 #endif

@@ -80,10 +80,34 @@ static const char *parse_authority(struct ml_str s, int port, struct ml_server_u
     return out->port < 0 ? "the port is not a number from 1 to 65535" : NULL;
 }
 
+/* Its length; 0: it is none of a server. */
+static size_t parse_scheme(struct ml_str text, struct ml_server_url *out)
+{
+    static const struct {
+        struct ml_str text;
+        bool tls, h2, srv;
+    } schemes[] = {{{"http://", 7}, false, false, false},
+                   {{"https://", 8}, true, false, false},
+                   {{"h2://", 5}, true, true, false},
+                   {{"h2c://", 6}, false, true, false},
+                   {{"srv://", 6}, false, false, true}};
+
+    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
+        if (!starts(text, schemes[i].text))
+            continue;
+        out->tls = schemes[i].tls;
+        out->h2 = schemes[i].h2;
+        out->srv = schemes[i].srv;
+        return schemes[i].text.len;
+    }
+    return 0;
+}
+
 const char *ml_server_url_parse(struct ml_str text, struct ml_server_url *out)
 {
     struct ml_str rest;
     const char *slash;
+    size_t skip;
 
     if (!chars_ok(text))
         return "the URL contains a character that a server's URL cannot have";
@@ -95,11 +119,10 @@ const char *ml_server_url_parse(struct ml_str text, struct ml_server_url *out)
             return "the path of a unix socket begins with '/'";
         return text.len > 5 + 107 ? "the path of a unix socket has at most 107 bytes" : NULL;
     }
-    out->srv = starts(text, ML_STR("srv://"));
-    out->tls = starts(text, ML_STR("https://"));
-    if (!out->srv && !out->tls && !starts(text, ML_STR("http://")))
-        return "the URL begins neither with http:// nor with https:// or unix:/";
-    rest = rest_of(text, out->srv ? 6 : out->tls ? 8 : 7);
+    skip = parse_scheme(text, out);
+    if (skip == 0)
+        return "the URL begins neither with http:// nor with https://, h2://, h2c:// or unix:/";
+    rest = rest_of(text, skip);
     slash = rest.len > 0 ? memchr(rest.p, '/', rest.len) : NULL;
     out->prefix = ML_STR_NONE;
     if (slash != NULL) {
@@ -158,6 +181,7 @@ static struct ml_server *server_new(struct ml_outbound *o, struct ml_str group, 
     if (s->state == NULL)
         s->state = &s->own;
     ml_pool_init(&s->pool, o->loop);
+    ml_h2_set_init(&s->h2, o->loop);
     s->next = o->servers;
     o->servers = s;
     return s;
@@ -223,6 +247,7 @@ void ml_server_release(struct ml_server **server)
     if (s->idle_slot != NULL)
         ml_gauge_unset(s->idle_slot);
     ml_pool_drop(&s->pool);
+    ml_h2_set_drop(&s->h2);
     ml_name_release(&s->name);
     ml_loop_bury(s->o->loop, server_free, s);
 }

@@ -7,6 +7,7 @@
 
 #include "base/metrics.h"
 #include "base/shm.h"
+#include "outbound/h2_link.h"
 #include "outbound/pool.h"
 #include "transport/resolver.h"
 
@@ -39,7 +40,8 @@ struct ml_server_url {       /* parts of a URL, pointing into it */
     struct ml_str prefix;    /* "" or "/a/b" */
     struct ml_str origin;    /* all before the prefix */
     int port;
-    bool tls; /* "https://" */
+    bool tls; /* "https://", "h2://" */
+    bool h2;  /* "h2://", "h2c://": it speaks HTTP/2 from the first byte on */
     bool srv; /* "srv://NAME": host is a name of SRV records, which say where the servers are */
 };
 /* NULL, or what is wrong. */
@@ -63,6 +65,7 @@ struct ml_server {
     } avoided[ML_AVOIDED_MAX];
     unsigned next_avoided;
     struct ml_pool pool;
+    struct ml_h2_set h2; /* its connections, when it speaks HTTP/2 */
     struct ml_slot *idle_slot;   /* count.c; NULL: not made yet */
     struct ml_shm_server *state; /* shared, or own when the slots are used up */
     struct ml_shm_server own;

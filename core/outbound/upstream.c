@@ -2,6 +2,7 @@
  *
  *   PICK --idle connection--> RUN --response complete--> ENDED
  *    |  \--> RESOLVE -> CONNECT --^ \--101--> RUN as a tunnel
+ *    |  \--> JOIN -> CALL in the place of RUN, with servers of HTTP/2: upstream_call.c
  *    ^_____ another server or a fresh connection, while that is safe _____|
  *
  * In RUN both directions go on at the same time: the request is written from the client's pipe, the
@@ -48,6 +49,9 @@ static void step(struct ml_upstream *u)
         case PICK:
             next = ml_upstream_connect_pick(u);
             break;
+        case JOIN:
+            next = ml_upstream_call_join(u);
+            break;
         case RESOLVE:
             next = ml_upstream_connect_resolve(u);
             break;
@@ -57,6 +61,10 @@ static void step(struct ml_upstream *u)
         case RUN:
             ml_upstream_run_step(u);
             next = u->state == RUN ? WAIT : MORE;
+            break;
+        case CALL:
+            ml_upstream_call_step(u);
+            next = u->state == CALL ? WAIT : MORE;
             break;
         case FAILED:
             next = u->forwarding ? WAIT : ml_upstream_try_give_up(u, u->why);
@@ -119,8 +127,12 @@ static void on_timer(void *ctx)
     u->running = true;
     if (u->state == PICK)
         ml_upstream_try_give_up(u, ML_UP_RESOLVE);
+    else if (u->state == JOIN)
+        ml_upstream_call_join_late(u);
     else if (u->state == RESOLVE || u->state == CONNECT)
         ml_upstream_connect_late(u);
+    else if (u->state == CALL)
+        ml_upstream_call_late(u);
     else if (u->state == RUN)
         ml_upstream_run_late(u);
     u->running = false;

@@ -13,7 +13,8 @@
 enum ml_balance { ML_ROUND_ROBIN, ML_LEAST_CONN, ML_HASH, ML_P2C };
 
 struct ml_server_conf {
-    struct ml_str url;  /* "http[s]://host:port[/prefix]", "unix:/path" or "srv://name[/prefix]" */
+    struct ml_str url;  /* "http[s]://host:port[/prefix]", with "h2" or "h2c" for HTTP/2, "unix:/path" or
+                         * "srv://name[/prefix]" */
     unsigned weight;    /* 1..65535, default 1 */
     unsigned max_conns; /* [0: no limit] requests in flight, of all workers together */
     bool backup;        /* used when no other server can be */
@@ -53,6 +54,7 @@ struct ml_group_conf { /* times in seconds; 0: default in brackets */
     double total_timeout;          /* [0: none] whole request */
     unsigned keepalive;            /* idle connections kept per server and worker [64]; ~0u: none */
     double keepalive_timeout;      /* [60] */
+    double ping_interval;          /* [0: none] see ml_h2_set_configure */
     unsigned max_fails;            /* [1] ~0u: never eject */
     double fail_timeout;           /* [10] */
     unsigned retries;              /* more servers tried for idempotent requests [1]; ~0u: none */

@@ -38,7 +38,8 @@ static size_t add_chunks(struct ml_body_out *b, struct ml_buf *out)
     }
     if (b->pipe->state == ML_PIPE_EOF) {
         ml_buf_append(out, ML_STR("0\r\n"));
-        ml_buf_append(out, ml_buf_str(&b->pipe->trailers)); /* where the listener keeps them */
+        if (!b->pipe->trailers_h2)
+            ml_buf_append(out, ml_buf_str(&b->pipe->trailers)); /* where the listener keeps them */
         ml_buf_append(out, ML_STR("\r\n"));
         b->closed = true;
     }

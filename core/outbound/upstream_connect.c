@@ -4,6 +4,8 @@
 #include "inbound/tracing.h"
 #include "outbound/upstream_parts.h"
 
+#include <openssl/ssl.h>
+
 enum { ADDRS_MAX = 8 }; /* of one name, tried for one request */
 
 /* A kept connection that has ended, or holds bytes nobody asked for, of which the loop has not told
@@ -28,9 +30,14 @@ static void take_idle(struct ml_upstream *u, uint64_t peer)
 
 /* A connection is known by its address, and by what TLS was demanded of it: one that was made under
  * other settings is none for us. */
+static const struct ml_client_tls *tls_of(struct ml_upstream *u)
+{
+    return u->server->url.h2 ? ml_group_tls_h2(u->group) : ml_group_tls(u->group);
+}
+
 static uint64_t peer_of(struct ml_upstream *u, const struct ml_addr *addr)
 {
-    return u->server->url.tls ? addr->key ^ ml_group_tls(u->group)->key : addr->key;
+    return u->server->url.tls ? addr->key ^ tls_of(u)->key : addr->key;
 }
 
 static void avoid(struct ml_upstream *u, uint64_t key)
@@ -73,7 +80,29 @@ static void choose_link(struct ml_upstream *u)
         take_idle(u, peer_of(u, &addrs[u->addr_first % count]));
 }
 
-static double timeout_s(const struct ml_upstream *u)
+void ml_upstream_connect_anew(struct ml_upstream *u)
+{
+    const struct ml_addr *addrs;
+    enum ml_err err;
+    unsigned count = ml_name_addresses(u->server->name, &addrs, &err);
+
+    u->addr_first = choose_addr(u, addrs, count);
+    u->state = RESOLVE;
+}
+
+bool ml_upstream_connect_leads_to(struct ml_upstream *u, uint64_t peer)
+{
+    const struct ml_addr *addrs;
+    enum ml_err err;
+    unsigned count = ml_name_addresses(u->server->name, &addrs, &err);
+
+    for (unsigned i = 0; i < count; i++)
+        if (peer_of(u, &addrs[i]) == peer)
+            return true;
+    return false;
+}
+
+double ml_upstream_connect_timeout_s(const struct ml_upstream *u)
 {
     return u->f.connect_timeout > 0 ? u->f.connect_timeout : u->group->conf.connect_timeout;
 }
@@ -89,7 +118,7 @@ static bool choose_roster(struct ml_upstream *u)
         if (pending != NULL) {
             if (u->waiter.name == NULL)
                 ml_name_wait(pending, &u->waiter);
-            ml_upstream_try_arm(u, timeout_s(u));
+            ml_upstream_try_arm(u, ml_upstream_connect_timeout_s(u));
             return false;
         }
     }
@@ -114,9 +143,11 @@ enum next ml_upstream_connect_pick(struct ml_upstream *u)
     ex->notes.tries++;
     if (ex->trace != NULL)
         ml_trace_try(ex);
-    choose_link(u);
+    if (!u->server->url.h2)
+        choose_link(u);
+    ml_trail_try(&ex->trail, ex->arena, ex->notes.server, upstream_now_s(u), u->link != NULL);
     if (u->link == NULL) {
-        u->state = RESOLVE;
+        u->state = u->server->url.h2 ? JOIN : RESOLVE;
         return MORE;
     }
     ml_stream_listen_to(u->link->stream, u->ready, u);
@@ -138,7 +169,7 @@ static enum next connect_next(struct ml_upstream *u, const struct ml_addr *addrs
         }
         u->link = ml_pool_adopt(&u->server->pool, &stream, peer_of(u, addr));
         ml_stream_listen_to(u->link->stream, u->ready, u);
-        ml_upstream_try_arm(u, timeout_s(u));
+        ml_upstream_try_arm(u, ml_upstream_connect_timeout_s(u));
         u->blocked = true;
         u->why = ML_UP_CONNECT;
         u->state = CONNECT;
@@ -160,7 +191,7 @@ enum next ml_upstream_connect_resolve(struct ml_upstream *u)
         return ml_upstream_try_failed(u, ML_UP_RESOLVE);
     if (u->waiter.name == NULL) { /* else it was another event that woke us */
         ml_name_wait(u->server->name, &u->waiter);
-        ml_upstream_try_arm(u, timeout_s(u));
+        ml_upstream_try_arm(u, ml_upstream_connect_timeout_s(u));
     }
     return WAIT;
 }
@@ -174,10 +205,20 @@ static enum next give_up_address(struct ml_upstream *u)
     return MORE;
 }
 
-static enum next tls_failed(struct ml_upstream *u)
+/* A server that has agreed on another protocol, or on none, would not understand us. */
+static bool speaks_h2(const struct ml_upstream *u)
 {
-    const char *why = ml_stream_tls_failure(u->link->stream);
+    const unsigned char *name = NULL;
+    unsigned len = 0;
 
+    if (!u->server->url.h2 || !ml_stream_is_tls(u->link->stream))
+        return true;
+    SSL_get0_alpn_selected(ml_stream_tls_session(u->link->stream), &name, &len);
+    return len == 2 && memcmp(name, "h2", 2) == 0;
+}
+
+static enum next tls_failed(struct ml_upstream *u, const char *why)
+{
     ml_log_event(ML_LOG_WARN, "no TLS with an upstream server",
                  ML_KV("upstream", u->group->conf.name), ML_KV("server", u->server->text),
                  ML_KV("why", why != NULL ? why : "the connection was lost"));
@@ -194,7 +235,7 @@ static enum ml_err shake_hands(struct ml_upstream *u)
     if (!u->server->url.tls || u->link->served > 0)
         return ML_OK;
     if (!ml_stream_is_tls(stream))
-        ml_client_tls_start(ml_group_tls(u->group), stream, ml_server_tls_name(u->server));
+        ml_client_tls_start(tls_of(u), stream, ml_server_tls_name(u->server));
     err = ml_stream_handshake(stream);
     u->blocked = err == ML_AGAIN;
     return err;
@@ -217,8 +258,13 @@ enum next ml_upstream_connect_step(struct ml_upstream *u)
         return give_up_address(u);
     err = shake_hands(u);
     if (err != ML_OK)
-        return err == ML_AGAIN ? WAIT : tls_failed(u);
+        return err == ML_AGAIN ? WAIT
+                               : tls_failed(u, ml_stream_tls_failure(u->link->stream));
+    if (!speaks_h2(u))
+        return tls_failed(u, "the server did not agree to HTTP/2 (ALPN \"h2\")");
     u->readable = false;
+    if (u->server->url.h2)
+        return ml_upstream_call_connected(u);
     ml_upstream_run_begin(u);
     return MORE;
 }

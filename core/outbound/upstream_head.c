@@ -71,6 +71,11 @@ bool ml_upstream_head_upgrade(const struct ml_request *req)
            req->body == NULL && ml_websocket_check(&req->headers, true, &key) == ML_WEBSOCKET_ASKED;
 }
 
+bool ml_upstream_head_te(const struct ml_request *req)
+{
+    return list_has(&req->headers, ML_H_TE, ML_STR("trailers"));
+}
+
 /* Fields of the client that the gateway writes itself, beside Host and (as the client was asked
  * for its body already) Expect. */
 static bool replaced(enum ml_header_id id, bool trusted)

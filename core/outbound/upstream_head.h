@@ -24,6 +24,9 @@ struct ml_head_conf {     /* how to write a request's head */
  * nobody here polices. */
 bool ml_upstream_head_upgrade(const struct ml_request *req);
 
+/* Does the client take trailers (TE: trailers)? */
+bool ml_upstream_head_te(const struct ml_request *req);
+
 /* Appends the head of ex->req as the server gets it.  Its body is framed by Content-Length when
  * its length is known, else by chunks. */
 void ml_upstream_head_write(struct ml_buf *out, struct ml_exchange *ex,

@@ -1,17 +1,18 @@
 /* upstream_parts.h - what the files of upstream share: upstream.c (the engine, time),
  * upstream_try.c (failures, and what may be tried after them), upstream_connect.c (a server and a
- * connection), upstream_run.c (the request goes out, the answer comes in).  Nobody else includes
- * it. */
+ * connection), upstream_run.c (the request goes out, the answer comes in), upstream_call.c (the
+ * same over HTTP/2).  Nobody else includes it. */
 #ifndef ML_OUTBOUND_UPSTREAM_PARTS_H
 #define ML_OUTBOUND_UPSTREAM_PARTS_H
 
 #include "inbound/address.h"
 #include "outbound/group.h"
+#include "outbound/h2_link.h"
 #include "outbound/upstream_body.h"
 #include "outbound/upstream_head.h"
 #include "protocol/websocket.h"
 
-enum state { PICK, RESOLVE, CONNECT, RUN, FAILED, ENDED };
+enum state { PICK, JOIN, RESOLVE, CONNECT, RUN, CALL, FAILED, ENDED };
 enum next { WAIT, MORE };
 
 struct ml_upstream_tunnel { /* upstream_tunnel.c */
@@ -43,6 +44,11 @@ struct ml_upstream {
     struct ml_body_in recv;
     struct ml_http1_scan scan;
     struct ml_upstream_tunnel passing;
+    struct ml_h2_call call;    /* in CALL, which see: upstream_call.c */
+    struct ml_h2_waiter room;  /* in JOIN */
+    double join_due_s;
+    unsigned refusals;
+    bool grpc, due_is_clients; /* total_due_s is the client's wish */
     double begin_s, total_due_s, head_due_s; /* 0: not set */
     double keep_s;                           /* how long the server keeps an idle connection */
     size_t head_len;                         /* bytes of the request's head in out */
@@ -79,6 +85,8 @@ enum next ml_upstream_try_failed(struct ml_upstream *u, enum ml_err why);
 enum next ml_upstream_try_give_up(struct ml_upstream *u, enum ml_err why);
 /* Is the connection still without any byte of the request? */
 bool ml_upstream_try_took_nothing(const struct ml_upstream *u);
+/* What is noted of the try at hand. */
+struct ml_try *ml_upstream_try_note(const struct ml_upstream *u);
 /* The server has answered. */
 void ml_upstream_try_good(struct ml_upstream *u);
 
@@ -89,13 +97,33 @@ enum next ml_upstream_connect_step(struct ml_upstream *u);
 /* No answer came in time: the next address, or failure. */
 void ml_upstream_connect_late(struct ml_upstream *u);
 
+/* The request needs a connection of its own making. */
+void ml_upstream_connect_anew(struct ml_upstream *u);
+/* Is that where connections for this request may go? */
+bool ml_upstream_connect_leads_to(struct ml_upstream *u, uint64_t peer);
+double ml_upstream_connect_timeout_s(const struct ml_upstream *u);
+
 /* upstream_proxy.c: says for whom a new connection is, when the group wants that.  False: failed. */
 bool ml_upstream_proxy_announce(struct ml_upstream *u);
 
 /* upstream_run.c */
 void ml_upstream_run_begin(struct ml_upstream *u); /* the connection is there */
+void ml_upstream_run_head(struct ml_upstream *u);  /* writes the request's into out */
+void ml_upstream_run_answered(struct ml_upstream *u, int status); /* for notes, metrics, health */
 void ml_upstream_run_step(struct ml_upstream *u);
 void ml_upstream_run_late(struct ml_upstream *u);
+
+/* upstream_call.c: servers that speak HTTP/2 */
+enum next ml_upstream_call_join(struct ml_upstream *u);
+void ml_upstream_call_join_late(struct ml_upstream *u);
+enum next ml_upstream_call_connected(struct ml_upstream *u); /* a new connection is there */
+void ml_upstream_call_step(struct ml_upstream *u);
+void ml_upstream_call_late(struct ml_upstream *u);
+/* May the request be sent to this server once more? */
+bool ml_upstream_call_may_refresh(struct ml_upstream *u, bool idempotent);
+/* The request leaves its server.  why not ML_OK: it could not connect, of which those hear who wait
+ * for its connection. */
+void ml_upstream_call_leave(struct ml_upstream *u, enum ml_err why);
 
 /* upstream_tunnel.c: after a 101 */
 void ml_upstream_tunnel_begin(struct ml_upstream *u);

@@ -13,8 +13,7 @@ static const double LOST_S = 1; /* for the answer of a server that stopped readi
 
 /* ---- the request ---- */
 
-/* The connection is there: makes the head, asks for the body. */
-void ml_upstream_run_begin(struct ml_upstream *u)
+void ml_upstream_run_head(struct ml_upstream *u)
 {
     const struct ml_group_conf *c = &u->group->conf;
     struct ml_request *req = &u->ex->req;
@@ -33,6 +32,14 @@ void ml_upstream_run_begin(struct ml_upstream *u)
     else if (c->preserve_host && req->authority.len > 0)
         head.host = req->authority;
     ml_upstream_head_write(&u->out, u->ex, &head);
+}
+
+/* The connection is there: makes the head, asks for the body. */
+void ml_upstream_run_begin(struct ml_upstream *u)
+{
+    struct ml_request *req = &u->ex->req;
+
+    ml_upstream_run_head(u);
     u->head_len = ml_buf_len(&u->out);
     ml_body_out_init(&u->send, req->body, req->has_length, req->length);
     u->state = RUN;
@@ -48,6 +55,7 @@ static enum next sent(struct ml_upstream *u)
     double first_s = u->f.timeout > 0 ? u->f.timeout : u->group->conf.first_byte_timeout;
 
     u->sent = true;
+    ml_upstream_try_note(u)->sent_s = upstream_now_s(u);
     u->head_due_s = upstream_now_s(u) + first_s;
     ml_buf_release(&u->out);
     return WAIT;
@@ -116,6 +124,19 @@ static struct ml_pipe *new_pipe(struct ml_upstream *u)
     return p;
 }
 
+void ml_upstream_run_answered(struct ml_upstream *u, int status)
+{
+    struct ml_exchange *ex = u->ex;
+
+    ex->notes.upstream_s = upstream_now_s(u) - u->begin_s;
+    if (u->group->metrics.head_slot != NULL)
+        ml_histogram_observe(u->group->metrics.head, u->group->metrics.head_slot,
+                             ex->notes.upstream_s);
+    ml_upstream_try_good(u);
+    ml_upstream_try_note(u)->end_s = upstream_now_s(u);
+    ml_upstream_try_note(u)->status = status;
+}
+
 /* res is to have the answer.  bytes: head and what came with it, head_len of them the head. */
 static enum next begin_answer(struct ml_upstream *u, struct ml_http1_response *r,
                               struct ml_str bytes, size_t head_len)
@@ -127,11 +148,7 @@ static enum next begin_answer(struct ml_upstream *u, struct ml_http1_response *r
     u->answered = true;
     u->keep_alive = r->keep_alive && r->framing != ML_BODY_CLOSE;
     u->keep_s = ml_upstream_head_keep_s(r);
-    ex->notes.upstream_s = upstream_now_s(u) - u->begin_s;
-    if (u->group->metrics.head_slot != NULL)
-        ml_histogram_observe(u->group->metrics.head, u->group->metrics.head_slot,
-                             ex->notes.upstream_s);
-    ml_upstream_try_good(u);
+    ml_upstream_run_answered(u, r->status);
     u->recv = (struct ml_body_in){.framing = r->framing, .left = r->length};
     ml_upstream_head_take(ex, r);
     ml_buf_consume(in, head_len);

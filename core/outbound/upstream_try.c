@@ -66,6 +66,8 @@ void ml_upstream_try_drop_link(struct ml_upstream *u)
 
 static void leave_server(struct ml_upstream *u)
 {
+    if (u->server != NULL)
+        ml_upstream_call_leave(u, ML_OK);
     ml_upstream_try_drop_link(u);
     ml_name_unwait(&u->waiter);
     if (u->server != NULL)
@@ -142,6 +144,25 @@ void ml_upstream_try_good(struct ml_upstream *u)
                  ML_KV("server", s->text));
 }
 
+/* ---- what is noted of it ---- */
+
+/* Of tries that are too many nobody asks. */
+struct ml_try *ml_upstream_try_note(const struct ml_upstream *u)
+{
+    static struct ml_try too_many;
+    const struct ml_trail *t = &u->ex->trail;
+
+    return t->last_try != NULL && t->try_count <= ML_TRAIL_TRIES_MAX ? t->last_try : &too_many;
+}
+
+static void note_failure(const struct ml_upstream *u, enum ml_err why)
+{
+    struct ml_try *note = ml_upstream_try_note(u);
+
+    note->why = why;
+    note->end_s = upstream_now_s(u);
+}
+
 /* ---- another try ---- */
 
 static void mark_tried(struct ml_upstream *u)
@@ -158,8 +179,10 @@ bool ml_upstream_try_took_nothing(const struct ml_upstream *u)
 
 /* A kept connection may have been closed by the server just when we wrote to it.  Once, and only
  * when the kernel took nothing, or the server may act on the request twice. */
-static bool may_refresh(const struct ml_upstream *u, enum ml_err why)
+static bool may_refresh(struct ml_upstream *u, enum ml_err why)
 {
+    if (u->state == CALL)
+        return ml_upstream_call_may_refresh(u, idempotent(u->ex->req.method));
     if (u->state != RUN || u->link->served == 0 || u->fresh || u->got_bytes || why == ML_UP_TIMEOUT)
         return false;
     if (ml_body_out_taken(&u->send))
@@ -171,8 +194,10 @@ static bool may_try_other(struct ml_upstream *u, enum ml_err why)
 {
     if (u->answered || (u->total_due_s > 0 && upstream_now_s(u) >= u->total_due_s))
         return false;
-    if (u->state == RESOLVE || u->state == CONNECT)
+    if (u->state == JOIN || u->state == RESOLVE || u->state == CONNECT)
         return true; /* nothing was sent */
+    if (u->state == CALL && u->call.refused && !u->call.taken)
+        return true; /* nor looked at */
     if (why == ML_UP_PROTOCOL || why == ML_UP_TOO_LARGE)
         return false;
     return idempotent(u->ex->req.method) && u->ex->req.body == NULL &&
@@ -198,16 +223,23 @@ enum next ml_upstream_try_failed(struct ml_upstream *u, enum ml_err why)
 {
     bool other;
 
-    if (u->told)
+    if (u->told) {
+        note_failure(u, why);
         return ml_upstream_try_give_up(u, why);
+    }
     if (may_refresh(u, why)) {
+        ml_upstream_call_leave(u, ML_OK);
         ml_upstream_try_drop_link(u);
         count_retry(u);
         u->fresh = true;
-        begin_try(u, RESOLVE);
+        ml_upstream_try_note(u)->refreshed = true;
+        begin_try(u, u->server->url.h2 ? JOIN : RESOLVE);
         return MORE;
     }
+    if (u->state == RESOLVE || u->state == CONNECT)
+        ml_upstream_call_leave(u, why);
     blame(u, why);
+    note_failure(u, why);
     mark_tried(u);
     other = may_try_other(u, why);
     u->why = why;
@@ -215,6 +247,7 @@ enum next ml_upstream_try_failed(struct ml_upstream *u, enum ml_err why)
         return ml_upstream_try_give_up(u, why);
     leave_server(u);
     count_retry(u);
+    u->refusals = 0;
     begin_try(u, PICK);
     return MORE;
 }

@@ -211,7 +211,7 @@ static enum ml_err judge(struct ml_http2_scan *s, struct ml_http2_patience *p, d
 {
     if (toll_of(s->head, &s->toll) && !ml_http2_patience_pay(p, s->toll, now_s))
         return ML_LIMIT;
-    return follow_stream(&s->streams, s->head);
+    return s->of_server ? ML_OK : follow_stream(&s->streams, s->head);
 }
 
 static size_t smaller(size_t a, size_t b)

@@ -78,13 +78,15 @@ struct ml_http2_scan {   /* zero-initialised at the start of a connection */
     uint8_t have;        /* bytes of head that are there */
     bool in_block;       /* a field block has begun (section 4.3) and has not ended */
     bool frame_is_block; /* this frame belongs to it */
+    bool of_server;      /* the bytes are a server's: streams are none of ours to follow */
     unsigned char head[ML_HTTP2_FRAME_HEAD + 1]; /* with the length of a padding */
     struct ml_http2_streams streams;
     enum ml_http2_toll toll; /* with ML_LIMIT: what was too much */
     enum ml_err failed;      /* from then on nothing is looked at */
 };
 
-/* Looks at the next bytes of the client.  ML_OK: all were seen.  ML_LIMIT: patience is at its end.
+/* Looks at the next bytes of the client (or of a server: then preface is ML_HTTP2_PREFACE_LEN at the
+ * start, and only ML_OK and ML_LIMIT are said).  ML_OK: all were seen.  ML_LIMIT: patience is at its end.
  * ML_EOF: a frame for a stream that the client has ended (section 5.1).  ML_BAD_REQUEST: a request
  * on a stream that was passed over (section 5.1.1). */
 enum ml_err ml_http2_scan(struct ml_http2_scan *s, struct ml_str bytes, double now_s,

@@ -62,6 +62,7 @@ static void group_times(lua_State *L, struct ml_group_conf *g)
     g->total_timeout = number_field(L, "total_timeout", 0);
     g->keepalive = count_field(L, "keepalive");
     g->keepalive_timeout = number_field(L, "keepalive_timeout", 0);
+    g->ping_interval = number_field(L, "ping_interval", 0);
     g->max_fails = count_field(L, "max_fails");
     g->fail_timeout = number_field(L, "fail_timeout", 0);
     g->retries = count_field(L, "retries");

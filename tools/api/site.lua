@@ -60,7 +60,7 @@ return {
     doc = "Servers, and options, of `gw.upstream`.", list = "string|moonlatch.Server",
     members = {
       { 'balance: "round_robin"|"least_conn"|"hash"|"p2c" = "round_robin"', "Who gets the next request." },
-      { "tls: moonlatch.ClientTls?", "To servers with https:// URLs." },
+      { "tls: moonlatch.ClientTls?", "To servers with https:// and h2:// URLs." },
       { "hash: string|fun(req: moonlatch.Request): string?|nil", "With `hash`: what decides." },
       { "connect_timeout: seconds = 2", "Until there is a connection." },
       { "first_byte_timeout: seconds = 60", "From the end of the request to the answer's first byte." },
@@ -69,6 +69,7 @@ return {
       { "total_timeout: seconds?", "Of the whole exchange with the server." },
       { "keepalive: integer = 64", "Idle connections per server and worker." },
       { "keepalive_timeout: seconds = 60", "How long an idle connection is kept." },
+      { "ping_interval: seconds?", "HTTP/2: a silent server is asked by PING while requests wait for it." },
       { "max_fails: integer = 1", "Failures that eject a server; 0 is never." },
       { "fail_timeout: seconds = 10", "Within which they count, and for how long it is out." },
       { "retries: integer = 1", "Further servers to try." },
