@@ -101,7 +101,8 @@ describe("request_id", function()
     local module = require "middleware.request_id"
     local headers, answered = {}, {}
     local req = { id = core_id or "made", peer_ip = "10.1.1.1", header = function() return given end,
-                  header_values = function() return { given } end, set_header = function(_, n, v) headers[n] = v end }
+                  header_count = function() return given and 1 or 0 end,
+                  set_header = function(_, n, v) headers[n] = v end }
     local fn = module.new(assert(options.check(module.config, conf)))
     fn(req, function() return { set_header = function(_, n, v) answered[n] = v end } end)
     return req.id, headers, answered
