@@ -7,12 +7,12 @@ build="gcc libc6-dev make cmake ninja-build pkg-config luajit libluajit-5.1-dev 
        libc-ares-dev libhiredis-dev lua-cjson-dev libssl-dev libjwt-dev libcrypt-dev
        libnghttp2-dev zlib1g-dev libbrotli-dev"
 run="$build curl"
-test="$build lua-check lua-socket lua-posix lua-cjson curl wrk procps git
+test="$build lua-check lua-socket lua-posix lua-cjson curl wrk procps git nghttp2-server nghttp2-client
       redis-server redis-tools prometheus"
 
 fuzz="clang libclang-rt-14-dev libssl-dev libjwt-dev"
 bench="$test nginx-light haproxy util-linux"
-npm="nodejs npm"
+npm="nodejs npm chromium"
 
 case "${1:-build}" in
 build) want=$build ;;

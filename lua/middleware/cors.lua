@@ -8,12 +8,13 @@
 --
 -- Preflights, and only these (OPTIONS with Origin and Access-Control-Request-Method), are answered here.
 -- `Vary: Origin` is on every answer, whoever asked: no cache gives one origin's answer to another. What the
--- upstream says in Access-Control-* is dropped. A WebSocket of an origin that is not allowed is refused
--- (403): browsers open those without asking. Answers of the gateway itself have the fields too.
+-- upstream says in Access-Control-* is dropped. A WebSocket of an origin that is neither allowed nor the host
+-- itself is refused (403): browsers open those without asking. Answers of the gateway itself have the fields too.
 --
 --   gw.use { { "cors", origins = { "https://app.example.com", "https://*.clinic.example" },
 --              credentials = true, max_age = 600 } }
 local gw = require "moonlatch"
+local websocket = require "moonlatch.websocket"
 
 local M = { name = "cors" }
 
@@ -195,9 +196,11 @@ local function is_preflight(req, origin)
   return req.method == "OPTIONS" and origin and req:header("access-control-request-method") ~= nil
 end
 
-local function is_websocket(req)
+-- The socket of a page from elsewhere?
+local function is_foreign_socket(req, origin)
   local upgrade = req:header("upgrade")
   return upgrade ~= nil and upgrade:lower():find("websocket", 1, true) ~= nil
+    and not (req:header_count("origin") == 1 and websocket.is_own(origin, req))
 end
 
 --- The fields of answers to requests that never get to a chain: nobody's, so none may keep them for another.
@@ -224,7 +227,7 @@ function M.new(conf)
     if is_preflight(req, origin) then
       res = gw.response(conf.preflight_status)
       if named then fields = preflight_fields(conf, named, req) end
-    elseif origin and not named and is_websocket(req) then
+    elseif origin and not named and is_foreign_socket(req, origin) then
       res = gw.error(403, "origin_not_allowed", "Pages of this origin may not open this socket")
     else
       res = next()

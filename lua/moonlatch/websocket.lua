@@ -71,11 +71,14 @@ local function same_host(origin, host, scheme)
          whole(name, origin_scheme) == whole(host, origin_scheme)
 end
 
+--- Is the request of a page that came from the host it asks?
+function M.is_own(origin, req) return same_host(origin, req:header("host") or "", req.scheme) end
+
 -- May a page of this origin open the socket?  Programs send none.
 local function allows(origins, req)
   local origin = req:header("origin")
   if not origin or origins == "*" then return true end
-  if not origins then return same_host(origin, req:header("host") or "", req.scheme) end
+  if not origins then return M.is_own(origin, req) end
   for _, allowed in ipairs(origins) do
     if allowed == origin then return true end
   end

@@ -155,6 +155,24 @@ describe("cors", function()
     assert.equal(200, g:ask("GET /p/x", { headers = upgrade }).status)
   end)
 
+  it("lets the host's own pages open a WebSocket, whose origin nobody lists", function()
+    local upgrade = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    local function status(name, host, more)
+      local opts = origin(name, upgrade .. (more or ""))
+      opts.host = host
+      return g:ask("GET /p/x", opts).status
+    end
+    assert.equal(200, status("https://own.example", "own.example"))
+    assert.equal(200, status("https://own.example:8443", "own.example:8443"))
+    assert.equal(403, status("https://own.example:8443", "own.example"))
+    assert.equal(403, status("https://own.example.evil.example", "own.example"))
+    assert.equal(403, status("null", "own.example"))
+    assert.equal(403, status("https://own.example", "own.example", "Origin: https://evil.example\r\n"))
+    local plain = origin("https://own.example")
+    plain.host = "own.example"
+    assert.is_nil(g:ask("GET /p/x", plain).headers["access-control-allow-origin"])
+  end)
+
   it("lets the WebSocket of an allowed page open, with its fields on the answer", function()
     policy.real_only "an upstream at a port"
     local up = upstream.listen()
