@@ -1651,7 +1651,7 @@ local moonlatch_ListenTimeouts = {}
 ---@class moonlatch.Upstream
 ---@field [integer] string|moonlatch.Server
 ---@field balance "round_robin"|"least_conn"|"hash"|"p2c"? Who gets the next request. Default: `"round_robin"`.
----@field tls moonlatch.ClientTls? To servers with https:// URLs.
+---@field tls moonlatch.ClientTls? To servers with https:// and h2:// URLs.
 ---@field hash string|fun(req: moonlatch.Request): string?|nil With `hash`: what decides.
 ---@field connect_timeout seconds? Until there is a connection. Default: `2`.
 ---@field first_byte_timeout seconds? From the end of the request to the answer's first byte. Default: `60`.
@@ -1660,6 +1660,7 @@ local moonlatch_ListenTimeouts = {}
 ---@field total_timeout seconds? Of the whole exchange with the server.
 ---@field keepalive integer? Idle connections per server and worker. Default: `64`.
 ---@field keepalive_timeout seconds? How long an idle connection is kept. Default: `60`.
+---@field ping_interval seconds? HTTP/2: a silent server is asked by PING while requests wait for it.
 ---@field max_fails integer? Failures that eject a server; 0 is never. Default: `1`.
 ---@field fail_timeout seconds? Within which they count, and for how long it is out. Default: `10`.
 ---@field retries integer? Further servers to try. Default: `1`.
