@@ -3,7 +3,7 @@ BUILD ?= build
 CMAKE_ARGS ?=
 SECONDS ?= 30
 
-.PHONY: run build configure test unit lint fuzz bench docs npm-test clean packages run-packages test-packages
+.PHONY: run build configure test unit lint fuzz bench docs npm-test tls-test clean packages run-packages test-packages
 
 ## run: install what is missing, build, start examples/hospital with everything embedded
 run: run-packages build
@@ -36,6 +36,11 @@ bench: build
 ## npm-test: beside libraries of npm, which it installs in spec/npm
 npm-test: test-packages build
 	@sh tools/npm.sh $(CURDIR)/$(BUILD)/moonlatch
+
+## tls-test: testssl.sh finds nothing wrong with the defaults
+tls-test: test-packages build
+	@sh tools/packages.sh tls
+	@sh tools/tls-quality.sh $(CURDIR)/$(BUILD)/moonlatch
 
 ## docs: docs/policies.md out of lua/middleware; docs/reference.md and the type stubs out of tools/api
 docs: test-packages

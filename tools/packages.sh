@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the Debian packages that are missing for: build | run | test | bench | fuzz | npm. Needs root or sudo only when
+# Installs the Debian packages that are missing for: build | run | test | bench | fuzz | npm | tls. Needs root or sudo only when
 # something is missing.
 set -eu
 
@@ -13,6 +13,7 @@ test="$build lua-check lua-socket lua-posix lua-cjson curl wrk procps git nghttp
 fuzz="clang libclang-rt-14-dev libssl-dev libjwt-dev"
 bench="$test nginx-light haproxy util-linux"
 npm="nodejs npm chromium"
+tls="testssl.sh openssl"
 
 case "${1:-build}" in
 build) want=$build ;;
@@ -21,7 +22,8 @@ test) want=$test ;;
 bench) want=$bench ;;
 fuzz) want=$fuzz ;;
 npm) want=$npm ;;
-*) echo "usage: packages.sh build|run|test|bench|fuzz|npm" >&2; exit 2 ;;
+tls) want=$tls ;;
+*) echo "usage: packages.sh build|run|test|bench|fuzz|npm|tls" >&2; exit 2 ;;
 esac
 
 missing=
