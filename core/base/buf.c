@@ -75,14 +75,19 @@ void ml_buf_consume(struct ml_buf *b, size_t len)
 
 void ml_buf_printf(struct ml_buf *b, const char *format, ...)
 {
+    char *p = ml_buf_reserve(b, 128); /* mostly enough, then it is formatted but once */
     va_list args;
     int len;
 
     va_start(args, format);
-    len = vsnprintf(NULL, 0, format, args);
+    len = vsnprintf(p, ml_buf_room(b), format, args);
     va_end(args);
     if (len < 0)
         abort();
+    if ((size_t)len < ml_buf_room(b)) {
+        b->end += (size_t)len;
+        return;
+    }
     ml_buf_reserve(b, (size_t)len + 1);
     va_start(args, format);
     vsnprintf(b->p + b->end, (size_t)len + 1, format, args);

@@ -22,8 +22,8 @@ static bool contains(struct ml_str s, const char *word)
     size_t len = strlen(word);
 
     for (size_t i = 0; i + len <= s.len; i++)
-        if (strncasecmp(s.p + i, word, len) == 0)
-            return true;
+        if (ml_lower(s.p[i]) == word[0] && strncasecmp(s.p + i, word, len) == 0)
+            return true; /* the words are in lower case */
     return false;
 }
 
@@ -105,7 +105,9 @@ static void item_end(struct list *l)
 
 static void text(struct ml_buf *out, const char *name, struct ml_str s)
 {
-    ml_buf_printf(out, "\"%s\":", name);
+    ml_buf_append(out, ML_STR("\""));
+    ml_buf_append(out, ml_str_of(name));
+    ml_buf_append(out, ML_STR("\":"));
     ml_json_string(out, s);
 }
 

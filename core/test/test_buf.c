@@ -43,6 +43,23 @@ TEST(a_released_buffer_holds_no_memory_and_is_usable)
     ml_buf_release(&b);
 }
 
+TEST(text_of_any_length_is_formatted_behind_what_is_there)
+{
+    static char text[3 * ML_BUF_BLOCK];
+
+    memset(text, 'x', sizeof text);
+    for (size_t len = 0; len < sizeof text; len += len < 300 ? 1 : 4093) {
+        struct ml_buf b = {0};
+
+        ml_buf_append(&b, (struct ml_str){text, ML_BUF_BLOCK - 150});
+        ml_buf_printf(&b, "%.*s|%d", (int)len, text, 7);
+        CHECK(ml_buf_len(&b) == ML_BUF_BLOCK - 150 + len + 2);
+        CHECK(memcmp(b.p + b.start, text, ML_BUF_BLOCK - 150 + len) == 0);
+        CHECK(memcmp(b.p + b.end - 2, "|7", 2) == 0);
+        ml_buf_release(&b);
+    }
+}
+
 TEST(an_emptied_buffer_starts_at_its_front_again)
 {
     struct ml_buf b = {0};
