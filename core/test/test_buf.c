@@ -45,10 +45,10 @@ TEST(a_released_buffer_holds_no_memory_and_is_usable)
 
 TEST(text_of_any_length_is_formatted_behind_what_is_there)
 {
-    static char text[3 * ML_BUF_BLOCK];
+    static char text[4 * ML_BUF_BLOCK];
 
     memset(text, 'x', sizeof text);
-    for (size_t len = 0; len < sizeof text; len += len < 300 ? 1 : 4093) {
+    for (size_t len = 0; len < 3 * ML_BUF_BLOCK; len += len < 300 ? 1 : 4093) {
         struct ml_buf b = {0};
 
         ml_buf_append(&b, (struct ml_str){text, ML_BUF_BLOCK - 150});
