@@ -20,17 +20,22 @@ sources="core/base/arena.c core/base/buf.c core/base/err.c core/base/hash.c core
 # libjwt and OpenSSL for the one that needs them
 tokens="core/base/base64url.c core/base/json_scan.c core/base/json.c core/base/jw*.c -ljwt -lcrypto"
 replies="core/outbound/redis_reply.c core/outbound/redis_conf.c core/outbound/redis_command.c -lhiredis"
+# what a whole connection needs, instead of the few files above
+connection="core/base/*.c core/protocol/*.c core/transport/*.c core/inbound/*.c
+            -mcx16 -lnghttp2 -lev -lcares -lssl -ljwt -lcrypt -lm"
 names=$*
-[ -n "$names" ] || names="request response chunks url router jwt redis proxy_protocol websocket http2"
+[ -n "$names" ] || names="request response chunks url router jwt redis proxy_protocol websocket http2 h2"
 
 failed=0
 for name in $names; do
     mkdir -p "$out/corpus/$name"
     libraries=
+    parts=$sources
+    [ "$name" != h2 ] || parts=$connection
     [ "$name" != jwt ] || libraries=$tokens
     [ "$name" != redis ] || libraries=$replies
     # shellcheck disable=SC2086
-    clang $flags "fuzz/fuzz_$name.c" $sources $libraries -lz -lbrotlienc -lbrotlidec -lcrypto -o "$out/fuzz_$name"
+    clang $flags "fuzz/fuzz_$name.c" $parts $libraries -lz -lbrotlienc -lbrotlidec -lcrypto -o "$out/fuzz_$name"
     echo "fuzz: $name for $time_s s"
     if "$out/fuzz_$name" -max_total_time="$time_s" -max_len=3000 -timeout=10 -rss_limit_mb=1024 \
         -dict=fuzz/http.dict -artifact_prefix="$out/$name-" -print_final_stats=1 \

@@ -84,6 +84,16 @@ describe("HTTP/2 by prior knowledge", function()
     assert.truthy(gateway.read(out):find("20000 succeeded, 0 failed, 0 errored", 1, true), gateway.read(out))
   end)
 
+  it("gives a client that closes its side what is ready", function()
+    local g = start()
+    local c = h2.open(g:connect())
+    c:headers(1, h2.get("/version"), "end")
+    c.socket:shutdown("send")
+    assert.equal("2.0 test.example", c:answer(1).body)
+    c:await(function() return c.closed end)
+    c:close()
+  end)
+
   it("is told in the access log", function()
     local g = start()
     curl(g, "/version", "-o /dev/null")
@@ -124,6 +134,31 @@ describe("HTTP/2 by ALPN", function()
     assert.equal("1.1 127.0.0.1 1.1", version(g, "--http1.1"))
     local said = sh(("h2load -n 2000 -c 4 -m 25 https://127.0.0.1:%d/version"):format(g.port))
     assert.truthy(said:find("2000 succeeded, 0 failed, 0 errored", 1, true), said)
+  end)
+
+  it("carries files", function()
+    local bytes = {}
+    for i = 1, 5000 do bytes[i] = ("%d %s\n"):format(i * 7919 % 5000, ("z"):rep(i % 1000)) end
+    local text = table.concat(bytes)
+    local g = gateway.start({ ["gateway.lua"] = [[
+      local gw = require "moonlatch"
+      gw.listen { port = PORT, host = "127.0.0.1", tls = "self-signed" }
+      gw.route("GET /files/*path", { respond = gw.static { root = "public" } })
+    ]], ["public/large.txt"] = text, ["public/small.txt"] = "small" }, { args = { "--workers", "1" } })
+    local out = gateway.folder() .. "/out"
+    local function fetch(name, args)
+      return sh(("curl -sSk --http2 --max-time 20 %s -o %s -w '%%{http_code} %%{http_version}' "
+        .. "https://127.0.0.1:%d/files/%s"):format(args or "", out, g.port, name))
+    end
+    assert.equal("200 2", fetch("large.txt"))
+    assert.truthy(gateway.read(out) == text)
+    assert.equal("206 2", fetch("large.txt", "-r 100000-299999"))
+    assert.truthy(gateway.read(out) == text:sub(100001, 300000))
+    assert.equal("200 2", fetch("small.txt"))
+    assert.equal("small", gateway.read(out))
+    local said = sh(("h2load -n 60 -c 3 -m 10 https://127.0.0.1:%d/files/large.txt"):format(g.port))
+    assert.truthy(said:find("60 succeeded, 0 failed, 0 errored", 1, true), said)
+    assert.truthy(said:find(("%d) data"):format(60 * #text), 1, true), said)
   end)
 
   it("is not offered when it is off", function()
