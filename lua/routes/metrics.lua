@@ -5,6 +5,7 @@
 -- Text 0.0.4, or OpenMetrics 1.0 for who asks for it by Accept.  Whoever is not allowed gets 404, so that the
 -- path gives nothing away.  By default that is everybody but this machine and private networks.
 local gw = require "moonlatch"
+local operators = require "moonlatch.operators"
 
 local M = { name = "metrics" }
 
@@ -14,18 +15,11 @@ M.config = {
                                                "192.168.0.0/16", "fc00::/7" } },
 }
 
--- Who comes through a proxy that is not trusted has the proxy's address.
-local function through_stranger(req)
-  return req.ip == req.peer_ip and (req:header("x-forwarded-for") or req:header("forwarded")) ~= nil
-end
-
 --- Adds the route.
 function M.mount(conf)
-  local allowed = gw.networks(conf.allow) -- a malformed network is an error now and not later
+  local may_see = operators.new(conf.allow)
   gw.route("GET " .. conf.path, { respond = function(req)
-    if not allowed:has(req.ip) or through_stranger(req) then
-      return gw.error(404, "not_found", "No route for " .. req.method .. " " .. req.path)
-    end
+    if not may_see(req) then return operators.not_found(req) end
     local text, media_type = gw.metrics.text(req:header("accept"))
     return gw.response(200, text, { ["content-type"] = media_type, ["cache-control"] = "no-store",
                                     vary = "Accept" })

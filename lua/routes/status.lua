@@ -2,8 +2,10 @@
 --
 --   gw.mount("status", { path = "/internal/status", allow = { "10.0.0.0/8" } })
 --
--- Whoever is not allowed gets 404, so that the path gives nothing away.
+-- Whoever is not allowed, or comes through a proxy that is not trusted, gets 404, so that the path gives
+-- nothing away.
 local gw = require "moonlatch"
+local operators = require "moonlatch.operators"
 
 local M = { name = "status" }
 
@@ -14,11 +16,9 @@ M.config = {
 
 --- Adds the route.
 function M.mount(conf)
-  gw.ip_match("127.0.0.1", conf.allow) -- a malformed network is an error now and not later
+  local may_see = operators.new(conf.allow)
   gw.route("GET " .. conf.path, { respond = function(req)
-    if not gw.ip_match(req.ip, conf.allow) then
-      return gw.error(404, "not_found", "No route for " .. req.method .. " " .. req.path)
-    end
+    if not may_see(req) then return operators.not_found(req) end
     return gw.response(200, gw.status(), { ["content-type"] = "application/json",
                                            ["cache-control"] = "no-store" })
   end })

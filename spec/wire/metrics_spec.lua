@@ -253,10 +253,14 @@ describe("metrics", function()
   end)
 
   it("are not shown through a proxy that nobody trusts, whose address would be allowed", function()
-    local g = start(echo)
-    assert.equal(404, (g:get("/metrics", "X-Forwarded-For: 192.0.2.1\r\n")))
-    assert.equal(404, (g:get("/metrics", "Forwarded: for=192.0.2.1\r\n")))
+    local g = start(echo .. 'gw.mount("status")\n')
+    for _, trace in ipairs { "X-Forwarded-For: 192.0.2.1", "Forwarded: for=192.0.2.1", "Via: 1.1 x",
+                             "X-Real-IP: 192.0.2.1" } do
+      assert.equal(404, (g:get("/metrics", trace .. "\r\n")))
+      assert.equal(404, (g:get("/status", trace .. "\r\n")))
+    end
     assert.equal(200, (g:get("/metrics")))
+    assert.equal(200, (g:get("/status")))
   end)
 
   it("are OpenMetrics for who asks for it", function()
