@@ -23,7 +23,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 enum { TRIES_MAX = 4 };
 static const double STAGE_S = 10, LOAD_S = 10, SWITCH_S = 5;
@@ -68,9 +67,8 @@ static void answer_ok(struct ml_reload *r, bool unchanged, double took_ms)
 {
     struct ml_buf json = {0};
 
-    ml_buf_printf(&json,
-                  "{\"generation\":%u,\"unchanged\":%s,\"ms\":%.1f,\"hash\":", r->live.number,
-                  unchanged ? "true" : "false", took_ms);
+    ml_buf_printf(&json, "{\"generation\":%u,\"unchanged\":%s,\"ms\":%.1f,\"hash\":",
+                  r->live.number, unchanged ? "true" : "false", took_ms);
     ml_json_string(&json, r->live.summary->hash);
     ml_buf_append(&json, ML_STR(",\"notes\":"));
     ml_json_string(&json, ml_buf_str(&r->notes.text));
@@ -83,9 +81,8 @@ static void answer_ok(struct ml_reload *r, bool unchanged, double took_ms)
 
 static void forget_back(struct ml_reload *r)
 {
-    if (r->back.snapshot >= 0)
-        close(r->back.snapshot);
-    r->back = (struct ml_content){.snapshot = -1};
+    ml_content_close(&r->back);
+    r->back.number = 0;
 }
 
 /* The next one, if somebody asked meanwhile. */

@@ -34,7 +34,7 @@ static bool ends_with(struct ml_str s, const char *word)
     return s.len >= len && strncasecmp(s.p + s.len - len, word, len) == 0;
 }
 
-/* Authorization, Cookie, X-Api-Key, X-Auth-Token, client_secret ... */
+/* Authorization, Cookie, X-Api-Key, X-Auth-Token, client_secret ..., and what the site says. */
 static bool sounds_secret(struct ml_str name)
 {
     static const char *const words[] = {"authoriz", "cookie", "token",     "secret",  "passw",
@@ -46,22 +46,6 @@ static bool sounds_secret(struct ml_str name)
             return true;
     return ends_with(name, "key") || ends_with(name, "code") || ends_with(name, "sig") ||
            ends_with(name, "auth") || ml_redact_header(name);
-}
-
-static bool is_listed(struct ml_str names, struct ml_str name)
-{
-    for (size_t at = 0; at < names.len; at += strlen(names.p + at) + 1)
-        if (strlen(names.p + at) == name.len && strncasecmp(names.p + at, name.p, name.len) == 0)
-            return true;
-    return false;
-}
-
-static bool is_secret(const struct ml_exchange *ex, struct ml_str name)
-{
-    const struct ml_generation *g = ex->trail.generation;
-
-    return sounds_secret(name) ||
-           (g != NULL && is_listed(ml_generation_site(g)->settings.redact, name));
 }
 
 /* ---- lists that end where the space does ---- */
@@ -284,7 +268,7 @@ static void change(struct ml_buf *out, const struct ml_exchange *ex, const struc
     text(out, "name", c->name);
     if (c->kind != ML_CHANGE_REMOVE) {
         ml_buf_append(out, ML_STR(","));
-        text(out, "value", is_secret(ex, c->name) ? ML_STR("(redacted)") : value);
+        text(out, "value", sounds_secret(c->name) ? ML_STR("(redacted)") : value);
     }
     if (c->step > 0) {
         ml_buf_append(out, ML_STR(","));
@@ -311,9 +295,13 @@ static void changes(struct ml_buf *out, const struct ml_exchange *ex, size_t max
 
 static void query(struct ml_buf *out, const struct ml_exchange *ex)
 {
-    struct ml_str left = ex->req.query;
-    struct ml_buf shown = {0};
+    struct ml_buf whole = {0}, known = {0}, shown = {0};
+    struct ml_str left;
 
+    ml_buf_append(&whole, ML_STR("?"));
+    ml_buf_append(&whole, ex->req.query);
+    left = ml_redact_url(ml_buf_str(&whole), &known); /* what the site says */
+    left = (struct ml_str){left.p + 1, left.len - 1};
     while (left.len > 0 && ml_buf_len(&shown) < QUERY_MAX) {
         const char *end = memchr(left.p, '&', left.len);
         struct ml_str pair = {left.p, end != NULL ? (size_t)(end - left.p) : left.len};
@@ -327,7 +315,7 @@ static void query(struct ml_buf *out, const struct ml_exchange *ex)
         if (name.len > VALUE_MAX)
             name.len = VALUE_MAX;
         /* an escaped name may hide anything */
-        if (equals != NULL && (is_secret(ex, name) || memchr(name.p, '%', name.len) != NULL)) {
+        if (equals != NULL && (sounds_secret(name) || memchr(name.p, '%', name.len) != NULL)) {
             ml_buf_append(&shown, name);
             ml_buf_append(&shown, ML_STR("=(redacted)"));
         } else {
@@ -341,6 +329,8 @@ static void query(struct ml_buf *out, const struct ml_exchange *ex)
     ml_buf_append(out, ML_STR(","));
     text(out, "query", ml_buf_str(&shown));
     ml_buf_release(&shown);
+    ml_buf_release(&known);
+    ml_buf_release(&whole);
 }
 
 void ml_record_detail(struct ml_buf *out, struct ml_exchange *ex, size_t max)

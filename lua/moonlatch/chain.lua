@@ -6,8 +6,8 @@
 --   step(req) --> fn(req, next) --> returned a response: that one counts
 --                               `-> returned nothing: the response next() gave, or go on
 --
--- Each step has a number, `id`: that of its middleware and, times 1024, its place in the chain.  The core finds
--- it in the closures of this file by that name when a script fails.
+-- Each step has a number, `id`: that of its middleware and, times 1024, its place in the chain.  The core
+-- finds it in the closures of this file by that name when a script fails.
 local core = require "moonlatch.core"
 
 local M = {}

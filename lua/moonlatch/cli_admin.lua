@@ -37,13 +37,15 @@ local function steps_of(e, lines)
                 known(s.cpuMs) and ms(s.cpuMs) or "", known(s.wallMs) and ms(s.wallMs) or "", text(s.at) }
   end
   if #rows == 0 then return end
-  lines[#lines + 1] = M.table({ "  MIDDLEWARE", "DECIDED", "CPU", "WALL", "AT" }, rows, { CPU = true, WALL = true })
+  lines[#lines + 1] = M.table({ "  MIDDLEWARE", "DECIDED", "CPU", "WALL", "AT" }, rows,
+                              { CPU = true, WALL = true })
 end
 
 local function tries_of(e, lines)
   for _, t in ipairs(list_of(e.upstreamTries)) do
     lines[#lines + 1] = ("  asked %s: %s after %s%s"):format(text(t.server),
-      known(t.error) and text(t.error) or text(t.status), ms(t.ms), t.reused == true and ", connection kept" or "")
+      known(t.error) and text(t.error) or text(t.status), ms(t.ms),
+      t.reused == true and ", connection kept" or "")
   end
 end
 
@@ -67,7 +69,8 @@ local function why_one(e)
   if known(e.decidedBy) then lines[#lines + 1] = "  decided by " .. text(e.decidedBy) end
   if known(e.error) then lines[#lines + 1] = "  error: " .. text(e.error) end
   if known(e.upstream) then
-    lines[#lines + 1] = ("  upstream %s, server %s, tries %s"):format(text(e.upstream), text(e.server), text(e.tries))
+    lines[#lines + 1] = ("  upstream %s, server %s, tries %s"):format(text(e.upstream), text(e.server),
+                                                                       text(e.tries))
   end
   steps_of(e, lines)
   tries_of(e, lines)
@@ -105,9 +108,11 @@ end
 local function route_text(r)
   local conditions = {}
   for i, c in ipairs(list_of(r.conditions)) do
-    conditions[i] = ("%s %s%s"):format(text(c.of), text(c.name), known(c.value) and "=" .. text(c.value) or "")
+    conditions[i] = ("%s %s%s"):format(text(c.of), text(c.name),
+                                       known(c.value) and "=" .. text(c.value) or "")
   end
-  return ("%s %s%s%s"):format(text(r.method), text(r.pattern), known(r.host) and " host " .. text(r.host) or "",
+  return ("%s %s%s%s"):format(text(r.method), text(r.pattern),
+                             known(r.host) and " host " .. text(r.host) or "",
                              #conditions > 0 and " if " .. table.concat(conditions, ", ") or "")
 end
 
@@ -115,7 +120,8 @@ local function upstream_lines(u, lines)
   local names = {}
   lines[#lines + 1] = ("upstream %s (%s) at %s"):format(text(u.name), text(u.balance), text(u.at))
   for _, s in ipairs(list_of(u.servers)) do
-    lines[#lines + 1] = ("  %s weight %s%s"):format(text(s.url), text(s.weight), s.backup == true and ", backup" or "")
+    lines[#lines + 1] = ("  %s weight %s%s"):format(text(s.url), text(s.weight),
+                                                     s.backup == true and ", backup" or "")
   end
   for name in pairs(list_of(u.options)) do names[#names + 1] = name end
   table.sort(names)
@@ -168,7 +174,8 @@ end
 function M.generations(answer)
   local rows = {}
   for i, g in ipairs(list_of(answer.generations)) do
-    rows[i] = { text(g.generation), text(g.state), text(g.hash), text(g.since), text(g.exchanges), changes_text(g) }
+    rows[i] = { text(g.generation), text(g.state), text(g.hash), text(g.since), text(g.exchanges),
+                changes_text(g) }
   end
   return M.table({ "GENERATION", "STATE", "CONTENT", "SINCE", "IN HAND", "WHAT CHANGED" }, rows,
                  { GENERATION = true, ["IN HAND"] = true }) .. "\n"
@@ -268,8 +275,9 @@ local function measure(t)
   local requests = growth(before, after, "http_requests_total")
   local buckets = growth(before, after, "http_request_duration_seconds_bucket")
   local whole = latency(buckets)
-  local result = { seconds = seconds, classes = {}, routes = {}, upstreams = {}, workers = workers_of(t, seconds),
-                   generation = t.status.generation, uptime = t.status.uptime }
+  local result = { seconds = seconds, classes = {}, routes = {}, upstreams = {},
+                   workers = workers_of(t, seconds), generation = t.status.generation,
+                   uptime = t.status.uptime }
   local total = 0
   for class, n in pairs(sum_by(requests, function(l) return (l.status_code or "?"):sub(1, 1) .. "xx" end)) do
     result.classes[class] = n / seconds
@@ -279,12 +287,15 @@ local function measure(t)
   result.p50, result.p99 = quantile(whole, 0.5), quantile(whole, 0.99)
   for i, row in ipairs(sorted(sum_by(requests, function(l) return l.route end), 10)) do
     local one = latency(buckets, row[1])
-    result.routes[i] = { route = row[1], rps = row[2] / seconds, p50 = quantile(one, 0.5), p99 = quantile(one, 0.99) }
+    result.routes[i] = { route = row[1], rps = row[2] / seconds, p50 = quantile(one, 0.5),
+                         p99 = quantile(one, 0.99) }
   end
   local function server(l) return (l.upstream or "?") .. " " .. (l.server or "?") end
   local errors = sum_by(growth(before, after, "moonlatch_upstream_errors_total"), server)
-  for i, row in ipairs(sorted(sum_by(growth(before, after, "moonlatch_upstream_requests_total"), server), 10)) do
-    result.upstreams[i] = { server = row[1], rps = row[2] / seconds, errors = (errors[row[1]] or 0) / seconds }
+  local tries = sum_by(growth(before, after, "moonlatch_upstream_requests_total"), server)
+  for i, row in ipairs(sorted(tries, 10)) do
+    result.upstreams[i] = { server = row[1], rps = row[2] / seconds,
+                            errors = (errors[row[1]] or 0) / seconds }
   end
   return result
 end

@@ -113,7 +113,7 @@ function M.set(loader, given)
     end
     conf.admin_listen, conf.admin_token = admin.listen, admin.token
   end
-  conf.why_all = conf.why == "all"
+  if conf.why then conf.why_all = conf.why == "all" end
   for i, name in ipairs(conf.redact) do
     if not name:find("^[%w!#$%%&'*+.^_`|~-]+$") then
       where.fail(('gw.settings: redact: "%s" is no name of a header'):format(name), line)

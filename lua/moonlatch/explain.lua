@@ -93,7 +93,8 @@ local function upstream_of(route, upstreams)
   if not known or not known.conf then return core.json_null end
   local conf, servers, times = known.conf, {}, {}
   for i, server in ipairs(conf.servers) do
-    servers[i] = { url = shown("url", server.url, 1), weight = server.weight or 1, backup = server.backup == true }
+    servers[i] = { url = shown("url", server.url, 1), weight = server.weight or 1,
+                   backup = server.backup == true }
   end
   for option, value in pairs(defaults) do times[option] = conf[option] or value end
   times.total_timeout = conf.total_timeout or core.json_null

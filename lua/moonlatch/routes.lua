@@ -220,8 +220,9 @@ end
 
 local function add(route, fn, timed, chains, by_index)
   for _, method in ipairs(route.methods) do
-    local index, wrong, twin = core.route { method = method, pattern = route.pattern, host = route.host, line = route.line,
-                                            conditions = route.conditions, name = route.conf.name }
+    local index, wrong, twin = core.route { method = method, pattern = route.pattern, host = route.host,
+                                            line = route.line, conditions = route.conditions,
+                                            name = route.conf.name }
     if not index then
       local other = twin >= 0 and by_index[twin]
       where.fail(('gw.route("%s %s"): %s%s'):format(method, route.pattern, wrong,
@@ -270,7 +271,8 @@ function Routes:link_one(steps, fn, label, only)
       chains[#chains + 1] = { listener = name, steps = all }
     end
   end
-  return by_listener(chain.link(steps, other, label), linked), by_listener(chain.timed(steps, other), timed), chains
+  return by_listener(chain.link(steps, other, label), linked),
+         by_listener(chain.timed(steps, other), timed), chains
 end
 
 function Routes:link_listeners(seen)

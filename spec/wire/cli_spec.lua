@@ -18,7 +18,8 @@ local function site(files)
   return dir
 end
 
-local commands = { "run", "check", "test", "init", "reload", "status", "version", "help" }
+local commands = { "run", "check", "test", "init", "reload", "status", "why", "explain",
+                   "generations", "rollback", "top", "version", "help" }
 
 describe("the command line", function()
   after_each(gateway.stop_all)
