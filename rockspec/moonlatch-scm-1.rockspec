@@ -30,7 +30,6 @@ build = {
     ["moonlatch.metrics"] = "lua/moonlatch/metrics.lua",
     ["moonlatch.middleware"] = "lua/moonlatch/middleware.lua",
     ["moonlatch.operators"] = "lua/moonlatch/operators.lua",
-    ["moonlatch.operators"] = "lua/moonlatch/operators.lua",
     ["moonlatch.options"] = "lua/moonlatch/options.lua",
     ["moonlatch.pace"] = "lua/moonlatch/pace.lua",
     ["moonlatch.ratelimit"] = "lua/moonlatch/ratelimit.lua",
