@@ -12,21 +12,20 @@
 --   RATE_LIMIT_*, SLOWDOWN_*, SLOW_DOWN_IMPL, REDIS_*       see lib/limits.lua
 --   TRUSTED_PROXIES, TRUST_PROXY see lib/proxies.lua
 --   METRICS_ENABLED true, METRICS_ALLOW   see routes/metrics.lua
---   LOG_LEVEL info, LOG_FILE -   access log; "-" is standard output
+--   LOG_LEVEL info, LOG_FILE -, ELASTICSEARCH_*, OTLP_*     see lib/logs.lua
 --
 -- With LB_HTTPS_PORT it is its own edge: TLS, HTTP/2, the page and the limits of edge/ in the same process,
 -- see edge/gateway.lua for their variables.  The port above stays open, for those inside.
 local gw = require "moonlatch"
 local headers = require "lib.headers"
 local limits = require "lib.limits"
+local logs = require "lib.logs"
 local proxies = require "lib.proxies"
 local services = require "lib.services"
 
 local trusted = proxies.env()
 
-gw.settings {
-  service = "api-gateway", log_level = gw.env("LOG_LEVEL", "info"), access_log = gw.env("LOG_FILE", "-"),
-}
+gw.settings(logs.settings("api-gateway"))
 
 gw.listen {
   host = gw.env("HOST", "0.0.0.0"), port = gw.env.number("PORT", 3100), trusted_proxies = trusted,

@@ -3,9 +3,9 @@
 -- A well-formed `traceparent` goes on to the upstream with the same trace id and a parent id of our own, and
 -- with the sender's `tracestate` when that is well formed. A malformed or missing one begins a new trace, as
 -- section 4.3 of the recommendation demands, and then the `tracestate` is dropped. `req.ctx.trace` has
--- `id`, `parent` (nil in a new trace), `span` and `sampled` for other policies and for log lines. The access log
--- gets `traceId` and `spanId`. Where the site has the setting `tracing`, the core does all of this: then the
--- policy only tells what the core has decided, and its options `sample` and `accept_from` count no more.
+-- `id`, `parent` (nil in a new trace), `span` and `sampled` for other policies and for log lines. The access
+-- log gets `traceId` and `spanId`. Where the site has the setting `tracing`, the core does all of this: then
+-- the policy only tells what the core has decided, and `sample` and `accept_from` count no more.
 --
 --   gw.use { { "trace_context", sample = 0.1, response_header = "traceresponse" } }
 --   gw.route("GET /x", function(req)

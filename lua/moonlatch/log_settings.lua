@@ -54,11 +54,14 @@ local elasticsearch = collector {
 }
 local otlp = collector { resource = { "table", default = {} } }
 
+for name, schema in pairs(schemas) do M[name] = schema end
+M.elasticsearch, M.otlp = elasticsearch, otlp
+
 -- "https://host:9200/a?b" -> "https://host:9200", "/a" or nil, what is wrong
 local function split(url)
   local scheme, authority, path = url:match("^(https?)://([^/?#]+)([^?#]*)$")
   if not scheme then return nil, 'url must be "http://host:port/path" or "https://..."' end
-  if authority:find("@", 1, true) then return nil, "url must not hold a user: there are options for that" end
+  if authority:find("@", 1, true) then return nil, "url must not hold a user: use the options" end
   if path:find("[^%w%-._~!$&'()*+,;=:@%%/]") then return nil, "url holds a character that a path can not" end
   return scheme .. "://" .. authority, (path:gsub("/+$", ""))
 end
@@ -70,7 +73,8 @@ local function add_headers(list, given)
   table.sort(names)
   for _, name in ipairs(names) do
     local value = given[name]
-    if type(value) ~= "string" or not name:find("^[%w!#$%%&'*+%-.^_`|~]+$") or value:find("[%z\1-\31\127]") then
+    local named = name:find("^[%w!#$%%&'*+%-.^_`|~]+$")
+    if not named or type(value) ~= "string" or value:find("[%z\1-\31\127]") then
       return ('headers: "%s" is no header with a text'):format(name)
     end
     list[#list + 1] = { name, value }
@@ -106,7 +110,9 @@ local function make_elasticsearch(given)
     return nil, "index must be of lower-case letters, digits, - _ and ."
   end
   if conf.api_key and conf.username then return nil, "api_key and username exclude each other" end
-  if (conf.username == nil) ~= (conf.password == nil) then return nil, "username and password need each other" end
+  if (conf.username == nil) ~= (conf.password == nil) then
+    return nil, "username and password need each other"
+  end
   local key = conf.api_key and "ApiKey " .. conf.api_key
     or conf.username and "Basic " .. core.base64_encode(conf.username .. ":" .. conf.password)
   if key and key:find("[%z\1-\31\127]") then return nil, "api_key holds a control character" end
@@ -174,7 +180,9 @@ local function add_fields(list, given, what, response)
       return what .. ": names of headers are expected"
     end
     local name = type(key) == "number" and header:lower() or key
-    if not name:find("^[%w_.-]+$") or #name > 64 then return ('%s: "%s" is no name of a field'):format(what, name) end
+    if not name:find("^[%w_.-]+$") or #name > 64 then
+      return ('%s: "%s" is no name of a field'):format(what, name)
+    end
     if core.log_field_is_own(name) then
       return ('%s: "%s" is a field of every line: choose another name'):format(what, name)
     end
@@ -238,7 +246,7 @@ end
 local function collectors(conf)
   local given, wrong = options.check(schemas.ship, conf.ship or {})
   if not given then return "ship: " .. wrong end
-  local list, ship = {}, nil
+  local list, ship = {}
   if given.elasticsearch then
     ship, wrong = make_elasticsearch(given.elasticsearch)
     if not ship then return "ship: elasticsearch: " .. wrong end

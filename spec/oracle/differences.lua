@@ -54,6 +54,20 @@ M.rows = {
     why = "who prefers OpenMetrics gets it" },
   { cases = "metrics/post", field = any, why = "405 with Allow (RFC 9110 15.5.6): the path is there" },
 
+  -- logs
+  { cases = "logs/.*", field = "records%.%d+%.@?timestamp", why = "11: the name of the guide's mapping" },
+  { cases = "logs/.*", field = "records%.%d+%.requestId", why = "a request id is taken from trusted proxies only" },
+  { cases = "logs/.*", field = "records%.%d+%.responseTime", why = "11: milliseconds with their fraction" },
+  { cases = "logs/.*", field = "records%.%d+%.bytes.*", why = "11: more fields beside the mapped ones" },
+  { cases = "logs/.*", field = "records%.%d+%.upstream.*", why = "11: more fields beside the mapped ones" },
+  { cases = "logs/.*", field = "records%.%d+%.generation", why = "11: more fields beside the mapped ones" },
+  { cases = "logs/.*", field = "records%.%d+%.ip", why = "11: more fields beside the mapped ones" },
+  { cases = "logs/.*", field = "records%.%d+%.protocol", why = "11: more fields beside the mapped ones" },
+  { cases = "logs/.*", field = "records%.%d+%.reason", why = "11: more fields beside the mapped ones" },
+  { cases = "logs/.*", field = "records%.%d+%.route", why = "11: more fields beside the mapped ones" },
+  { cases = "logs/.*", field = "records%.%d+%.server", why = "11: more fields beside the mapped ones" },
+  { cases = "logs/.*", field = "records%.%d+%.tries", why = "11: more fields beside the mapped ones" },
+
   -- the balancer
   { cases = "lb/.*", field = "headers%.server", why = "20: what runs here is nobody's business" },
   { cases = "lb/.*", field = "headers%.content%-security%-policy.*", why = "14: one value, on everything" },
@@ -87,7 +101,7 @@ M.rows = {
 }
 
 --- Groups that are compared: those of the policies.
-M.groups = { "auth", "cors", "health", "http", "lb", "metrics", "proxying", "rate-limit", "security-headers", "slow-down",
+M.groups = { "auth", "cors", "health", "http", "lb", "logs", "metrics", "proxying", "rate-limit", "security-headers", "slow-down",
              "websocket" }
 
 return M

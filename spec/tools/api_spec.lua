@@ -196,7 +196,7 @@ local function schemas()
   local routes = require "moonlatch.routes"
   local all = { routes = { route = routes.options, group = routes.group_options } }
   return function(path)
-    local file, rest = path:match("^(%w+)%.([%w_.]+)$")
+    local file, rest = path:match("^([%w_]+)%.([%w_.]+)$")
     local schema = all[file] or require("moonlatch." .. file)
     for name in rest:gmatch("[^.]+") do schema = assert(schema[name], "there is no schema " .. path) end
     return schema

@@ -184,9 +184,10 @@ describe("tracing", function()
     assert.truthy(log:find('"url":"/trace".-"traceId":"' .. first.id .. '","spanId":"' .. first.span .. '"'))
     g:ask("GET /out")
     local client = wait_for(function() return spans(c) end, function(s) return s.kind == 3 end, "the try")
-    local inner = wait_for(function() return spans(c) end, function(s) return s.kind == 2 and s.parentSpanId == client.spanId
+    local behind = wait_for(function() return spans(c) end, function(s)
+      return s.kind == 2 and s.parentSpanId == client.spanId
     end, "the span behind it")
-    assert.equal(client.traceId, inner.traceId)
+    assert.equal(client.traceId, behind.traceId)
   end)
 
   it("heeds the sender's decision, and its own share of new traces", function()

@@ -52,6 +52,7 @@ return {
       { "id: string", "The request id: 1 to 128 visible characters.", set = true },
       { "route: string?", "The pattern of the route that answers." },
       { "headers: moonlatch.Headers", "The header fields, in any case; assigning sets, nil removes." },
+      { "trace: { id: string, span: string, parent: string?, sampled: boolean }?", "The trace; nil unless `tracing` is on." },
       { "tls: moonlatch.TlsInfo?", "What is known about the client's TLS; nil on a plain connection." },
       { "listener: string", "The name of the listener: `host:port` unless gw.listen names it." },
       { "user: any", "Nil until a middleware assigns it; its `id`, `sub`, `userId` or `user_id` is logged.",
@@ -67,6 +68,8 @@ return {
       { ":set_timeout(seconds: seconds)", "Time to the first byte of the answer, instead of the route's." },
       { ":limit_body(bytes: bytes): boolean",
         "Limits the body; false when it is known to be larger. One that grows over it breaks off with 413." },
+      { ":log_field(name: string, value: string|number|boolean|nil): boolean",
+        "Adds a field to the request's line of the access log; false when there is no room left." },
       { ":on_done(fn: fun(done: moonlatch.Done))", "Calls fn in the background after the exchange ended." },
     }) },
 

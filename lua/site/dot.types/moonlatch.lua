@@ -785,6 +785,7 @@ function moonlatch_Jwt.sign(claims, keys, options) end
 ---@field id string The request id: 1 to 128 visible characters.
 ---@field route string? The pattern of the route that answers.
 ---@field headers moonlatch.Headers The header fields, in any case; assigning sets, nil removes.
+---@field trace { id: string, span: string, parent: string?, sampled: boolean }? The trace; nil unless `tracing` is on.
 ---@field tls moonlatch.TlsInfo? What is known about the client's TLS; nil on a plain connection.
 ---@field listener string The name of the listener: `host:port` unless gw.listen names it.
 ---@field user any Nil until a middleware assigns it; its `id`, `sub`, `userId` or `user_id` is logged.
@@ -894,6 +895,12 @@ function moonlatch_Request:set_timeout(seconds) end
 ---@param bytes bytes
 ---@return boolean
 function moonlatch_Request:limit_body(bytes) end
+
+--- Adds a field to the request's line of the access log; false when there is no room left.
+---@param name string
+---@param value? string|number|boolean|nil
+---@return boolean
+function moonlatch_Request:log_field(name, value) end
 
 --- Calls fn in the background after the exchange ended.
 ---@param fn fun(done: moonlatch.Done)
@@ -1589,8 +1596,11 @@ local moonlatch_HistogramOptions = {}
 ---@class moonlatch.Settings
 ---@field workers integer? Number of workers; one per CPU unless given. At the start only.
 ---@field service string? `service` of log lines. Default: `"moonlatch"`.
----@field access_log string? `-` is stdout, `off`, or a file. Default: `"-"`.
----@field error_log string? A file; stderr unless given.
+---@field access_log string|moonlatch.AccessLog? `-` is stdout, `off`, or a file; or more: docs/logs.md. Default: `"-"`.
+---@field error_log string|moonlatch.ErrorLog|nil A file; stderr unless given.
+---@field redact string[]|moonlatch.Redact|nil What logs must not show; a list names headers.
+---@field ship moonlatch.Ship? Collectors that get the lines of the logs.
+---@field tracing moonlatch.Tracing? W3C Trace Context, and spans for a collector.
 ---@field log_level "debug"|"info"|"warn"|"error"? The least level that is logged. Default: `"info"`.
 ---@field user string? Runs workers as this user. At the start only.
 ---@field shutdown_delay seconds? After SIGTERM, go on accepting for so long. Default: `0`.
@@ -1605,8 +1615,87 @@ local moonlatch_HistogramOptions = {}
 ---@field shared_memory bytes? For `gw.shared`. At the start only. Default: `33554432`.
 ---@field limiter_memory bytes? For counters of limits. At the start only. Default: `8388608`.
 ---@field poll_interval seconds? Between two looks at the directory when no event comes. Default: `2`.
+---@field development boolean? Answers tell what is wrong with a script, and where the time went. Default: `false`.
+---@field why string? `"all"`: `moonlatch why` knows the steps of all requests, not of a share. Default: `"some"`.
+---@field slow_after seconds? Exchanges that take so long are remembered as slow. Default: `1`.
+---@field admin { listen: string, token: string }? The admin API by TCP, for clients that know the token.
 ---@field unsafe_files string[]? Files that may use all of Lua.
 local moonlatch_Settings = {}
+
+--- Options of `access_log`.
+---@class moonlatch.AccessLog
+---@field path string? `-` is stdout, `off`, or a file.
+---@field syslog string? `unix:/dev/log` or `udp://address:port`.
+---@field facility string? Of syslog; `daemon`.
+---@field format "auto"|"json"|"pretty"? `auto` is pretty on a terminal. Default: `"auto"`.
+---@field level "debug"|"info"|"warn"|"error"? The least level of a line: warn from 400 on, error from 500 on. Default: `"info"`.
+---@field sample number? Share of what went well and fast that is written. Default: `1`.
+---@field slow seconds? What takes so long is always written. Default: `1`.
+---@field message string? `message` of the lines. Default: `"request"`.
+---@field request_headers table? Headers as fields: a list of names, or fields and names.
+---@field response_headers table? Likewise, of the answer.
+local moonlatch_AccessLog = {}
+
+--- Options of `error_log`.
+---@class moonlatch.ErrorLog
+---@field path string? A file; stderr unless given.
+---@field syslog string? As of `access_log`.
+---@field facility string? Likewise.
+---@field format "auto"|"json"|"pretty"? Likewise. Default: `"auto"`.
+local moonlatch_ErrorLog = {}
+
+--- What logs must not show.
+---@class moonlatch.Redact
+---@field headers string[]? Names of headers.
+---@field query string[]? Names of parameters.
+---@field defaults boolean? Beside those that are built in. Default: `true`.
+local moonlatch_Redact = {}
+
+--- Collectors of logs.
+---@class moonlatch.Ship
+---@field elasticsearch moonlatch.Elasticsearch? Its bulk API.
+---@field otlp moonlatch.Otlp? OTLP/HTTP with JSON.
+local moonlatch_Ship = {}
+
+--- An Elasticsearch that gets the lines of the logs.
+---@class moonlatch.Elasticsearch
+---@field url string `http://host:port` or `https://...`, with a path if it has one.
+---@field index string? The index, and the name of its template. Default: `"hospital-logs"`.
+---@field daily boolean? An index per day: `hospital-logs-2024.05.06`. Default: `true`.
+---@field template boolean? Puts the index template before the first lines. Default: `true`.
+---@field username string? Basic authentication.
+---@field password string? Likewise.
+---@field api_key string? An API key, encoded.
+---@field tls moonlatch.ClientTls? As of upstreams.
+---@field headers table? More headers of the requests.
+---@field batch integer? Lines of a request, at most. Default: `500`.
+---@field batch_size bytes? Bytes of it, at most. Default: `524288`.
+---@field interval seconds? A line waits no longer than this for others. Default: `1`.
+---@field timeout seconds? For an answer. Default: `10`.
+---@field buffer bytes? What waits in a worker, at most; then the oldest lines are lost. Default: `4194304`.
+---@field gzip boolean? Compresses the requests. Default: `true`.
+local moonlatch_Elasticsearch = {}
+
+--- A collector of OTLP/HTTP.
+---@class moonlatch.Otlp
+---@field url string `http://host:4318`; `/v1/logs` or `/v1/traces` is added when it is not there.
+---@field resource table? Attributes of the resource beside `service.name`.
+---@field tls moonlatch.ClientTls? As of upstreams.
+---@field headers table? More headers, such as a token.
+---@field batch integer? As of Elasticsearch. Default: `500`.
+---@field batch_size bytes? Likewise. Default: `524288`.
+---@field interval seconds? Likewise. Default: `1`.
+---@field timeout seconds? Likewise. Default: `10`.
+---@field buffer bytes? Likewise. Default: `4194304`.
+---@field gzip boolean? Likewise. Default: `true`.
+local moonlatch_Otlp = {}
+
+--- Options of `tracing`.
+---@class moonlatch.Tracing
+---@field otlp moonlatch.Otlp? Who gets the spans; without it there are only ids.
+---@field sample number? Share of the traces begun here that are kept. Default: `1`.
+---@field accept_from string[]? Networks of peers whose traces are continued; everybody's without it.
+local moonlatch_Tracing = {}
 
 --- Options of `gw.listen`.
 ---@class moonlatch.Listen
