@@ -36,8 +36,6 @@ enum {
     TURNS_PER_RUN = 32
 };
 
-static void run(struct ml_conn *c);
-
 /* ---- ends ---- */
 
 static void conn_end(struct ml_conn *c)
@@ -57,6 +55,8 @@ static void conn_end(struct ml_conn *c)
     ml_timer_drop(&c->timer);
     ml_buf_release(&c->in);
     ml_stream_close(&c->stream);
+    if (port->in->resting)
+        ml_inbound_resume(port->in);
     ml_loop_bury(port->in->loop, free, c);
     if (port->conns == NULL && port->h2s == NULL && port->empty != NULL)
         port->empty(port);
@@ -84,7 +84,7 @@ static void turn_release(struct ml_conn *c)
 }
 
 /* The client is gone, or is dropped: what is in hand is cancelled. */
-static void drop(struct ml_conn *c, enum ml_err why)
+void ml_conn_drop(struct ml_conn *c, enum ml_err why)
 {
     struct turn *t = c->turn;
 
@@ -215,7 +215,7 @@ static enum verdict step_linger(struct ml_conn *c)
 
 static void wake(void *ctx)
 {
-    run(ctx);
+    ml_conn_run(ctx);
 }
 
 static enum verdict step(struct ml_conn *c)
@@ -323,7 +323,7 @@ static void probe(struct ml_conn *c)
     struct turn *t = c->turn;
 
     if (ml_stream_is_reset(c->stream)) {
-        drop(c, ML_RESET);
+        ml_conn_drop(c, ML_RESET);
         return;
     }
     if (t->probed || t->ex->responded || t->ex->req.minor == 0) {
@@ -361,7 +361,7 @@ static void late_turn(struct ml_conn *c, double now_s)
 
     if (send_s > 0 && send_s <= now_s) {
         ml_stream_poison(c->stream); /* the kernel need not go on trying */
-        drop(c, ML_LIMIT);
+        ml_conn_drop(c, ML_LIMIT);
     } else if (body_s > 0 && body_s <= now_s) {
         ml_conn_body_fail(c, ML_REQUEST_TIMEOUT);
     } else if (t->probe_s > 0 && t->probe_s <= now_s) {
@@ -375,7 +375,7 @@ static void on_timer(void *ctx)
     double now_s = conn_now_s(c) + EARLY_S, due = due_s(c);
 
     if (c->yielded) {
-        run(c);
+        ml_conn_run(c);
         return;
     }
     if (due == 0 || due > now_s) {
@@ -391,7 +391,7 @@ static void on_timer(void *ctx)
     else
         late_turn(c, now_s);
     if (c->state != CONN_CLOSED)
-        run(c);
+        ml_conn_run(c);
 }
 
 /* ---- events ---- */
@@ -403,7 +403,7 @@ struct ml_exchange *ml_conn_in_hand(void)
     return in_hand != NULL && in_hand->turn != NULL ? in_hand->turn->ex : NULL;
 }
 
-static void run(struct ml_conn *c)
+void ml_conn_run(struct ml_conn *c)
 {
     enum verdict v = MORE;
     uint32_t first = c->requests;
@@ -416,7 +416,7 @@ static void run(struct ml_conn *c)
     while (v == MORE && c->state != CONN_CLOSED && !c->yielded) {
         v = step(c);
         if (v == GONE) {
-            drop(c, (enum ml_err)c->why);
+            ml_conn_drop(c, (enum ml_err)c->why);
         } else if (v == HTTP2) {
             ml_h2_new(c->port, &c->stream, &c->peer, &c->in);
             conn_end(c);
@@ -443,7 +443,7 @@ static void on_ready(void *ctx, int what)
         if (c->turn->ex->res.body != NULL)
             ml_pipe_writable(c->turn->ex->res.body);
     }
-    run(c);
+    ml_conn_run(c);
 }
 
 struct ml_conn *ml_conn_new(struct ml_port *port, struct ml_stream **stream,
@@ -473,31 +473,4 @@ struct ml_conn *ml_conn_new(struct ml_port *port, struct ml_stream **stream,
     c->head_begun = true; /* the first request is expected at once */
     set_timer(c);
     return c;
-}
-
-void ml_conn_close_idle(struct ml_port *port)
-{
-    struct ml_conn *c = port->conns, *next;
-
-    for (; c != NULL; c = next) {
-        next = c->next;
-        if (c->state == CONN_WRITE && port->in->draining && !port->in->patient)
-            ml_exchange_leave(c->turn->ex);
-        if (c->state != CONN_HEAD)
-            continue;
-        if (port->closing)
-            conn_end(c);
-        else
-            run(c); /* which sets the timer of a drain */
-    }
-}
-
-void ml_conn_close_all(struct ml_port *port)
-{
-    struct ml_conn *c = port->conns, *next;
-
-    for (; c != NULL; c = next) {
-        next = c->next;
-        drop(c, ML_CANCELLED);
-    }
 }

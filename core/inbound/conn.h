@@ -12,6 +12,7 @@ struct ml_h2; /* inbound/h2.h */
 
 /* What a listener is for its connections. */
 struct ml_port {
+    struct ml_port *next, **link; /* in inbound->ports */
     struct ml_inbound *in;
     const struct ml_listener_conf *conf; /* for requests that begin now */
     struct ml_conn *conns;               /* the open ones */

@@ -161,6 +161,8 @@ static enum verdict begin(struct ml_conn *c, size_t head_len, void (*wake)(void 
             err = ex->req.body->why;
         measure_body(&ex->req);
     }
+    if (err == ML_OK && c->port->in->pressed)
+        err = ML_OVERLOAD;
     if (err != ML_OK) {
         refuse(c, err);
     } else if (ml_intake_is_for_us(ex)) {

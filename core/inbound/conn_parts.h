@@ -126,6 +126,11 @@ static inline enum ml_err conn_read(struct ml_conn *c, struct ml_buf *buf, size_
     return err;
 }
 
+/* conn.c */
+void ml_conn_run(struct ml_conn *c);
+/* The client is gone, or is dropped: what is in hand is cancelled. */
+void ml_conn_drop(struct ml_conn *c, enum ml_err why);
+
 /* conn_head.c: wake(c) will run the connection. */
 enum verdict ml_conn_head_step(struct ml_conn *c, void (*wake)(void *));
 /* Begins a turn that no handler sees and that answers with an error. */

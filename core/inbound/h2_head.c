@@ -281,6 +281,8 @@ void ml_h2_head_start(struct h2_stream *s)
     struct ml_exchange *ex = s->ex;
     enum ml_err err = check(s);
 
+    if (err == ML_OK && s->h2->port->in->pressed)
+        err = ML_OVERLOAD;
     s->started = true;
     s->h2->requests++;
     s->h2->started_in_run++;

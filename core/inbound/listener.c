@@ -1,14 +1,16 @@
 /* listener.c - accepts clients of one port and backs off instead of spinning.
  *
- * When descriptors run out, accept fails and the socket stays readable: listening rests for a
- * moment.  A client beyond the limit of connections is told so.  A listener that was freed lives
- * until its last connection has ended. */
+ * When descriptors run out, idle connections make room (scarce.c).  When there are none, accept
+ * fails and the socket stays readable: listening rests until a connection has ended, or for a
+ * moment, since another process may be the one that has too many.  A client beyond the limit of
+ * connections is told so.  A listener that was freed lives until its last connection has ended. */
 #include "inbound/listener.h"
 
 #include "base/log_event.h"
 #include "inbound/conn.h"
 #include "inbound/greeting.h"
 #include "inbound/h2.h"
+#include "inbound/scarce.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -99,18 +101,27 @@ static void on_refused(struct ml_port *port, const char *why)
 
 static const struct ml_greeting_handler greeting = {.done = enter, .refused = on_refused};
 
+static void refuse(struct ml_listener *l, int fd, const char *why)
+{
+    if (l->port.conf->tls == NULL)
+        turn_away(fd);
+    else
+        close(fd); /* it understands no plain words */
+    report(l, why);
+}
+
 static void take_in(struct ml_listener *l, int fd, const struct ml_addr *addr)
 {
     struct ml_inbound *in = l->port.in;
     const struct ml_listener_conf *conf = l->port.conf;
     struct ml_address peer = ml_address_of(addr);
 
-    if (in->connections >= l->port.conf->connections_max) {
-        if (l->port.conf->tls == NULL)
-            turn_away(fd);
-        else
-            close(fd); /* it understands no plain words */
-        report(l, "limits.connections is reached");
+    const char *why = in->connections >= l->port.conf->connections_max
+                          ? "limits.connections is reached"
+                          : ml_scarce_objection(in, fd);
+
+    if (why != NULL) {
+        refuse(l, fd, why);
         return;
     }
     if (ml_address_within(conf->proxies, conf->proxy_count, &peer)) {
@@ -125,6 +136,7 @@ static void take_in(struct ml_listener *l, int fd, const struct ml_addr *addr)
 
 static void back_off(struct ml_listener *l)
 {
+    l->port.in->resting = true;
     ev_io_stop(ml_loop_ev(l->port.in->loop), &l->watcher);
     ml_timer_set(&l->rest, BACK_OFF_S);
 }
@@ -135,6 +147,32 @@ static void on_rested(void *ctx)
 
     if (!l->stopped)
         ev_io_start(ml_loop_ev(l->port.in->loop), &l->watcher);
+}
+
+void ml_inbound_resume(struct ml_inbound *in)
+{
+    in->resting = false;
+    for (struct ml_listener *l = in->listeners; l != NULL; l = l->next)
+        if (!l->stopped && !ev_is_active(&l->watcher))
+            ml_timer_set(&l->rest, 0);
+}
+
+/* No descriptor is free.  True: there are some now. */
+static bool make_room(struct ml_listener *l)
+{
+    const char *why = strerror(errno);
+    int fd;
+
+    if (ml_scarce_reclaim(l->port.in) > 0)
+        return true;
+    fd = ml_scarce_accept(l->port.in, l->watcher.fd);
+    if (fd >= 0)
+        refuse(l, fd, why);
+    else
+        report(l, why);
+    ml_scarce_restore(l->port.in);
+    back_off(l);
+    return false;
 }
 
 static void take_clients(struct ml_listener *l, int at_most)
@@ -148,9 +186,8 @@ static void take_clients(struct ml_listener *l, int at_most)
         } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
             return;
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            report(l, strerror(errno));
-            back_off(l);
-            return;
+            if (!make_room(l))
+                return;
         } /* else that client is gone already (accept(2)): the next one */
     }
 }
@@ -175,6 +212,9 @@ static void listener_bury(struct ml_listener *l)
     *l->link = l->next;
     if (l->next != NULL)
         l->next->link = l->link;
+    *l->port.link = l->port.next;
+    if (l->port.next != NULL)
+        l->port.next->link = l->port.link;
     ml_timer_drop(&l->rest);
     ml_loop_bury(l->port.in->loop, free, l);
 }
@@ -200,6 +240,11 @@ struct ml_listener *ml_listener_new(struct ml_inbound *in, int fd,
     if (l->next != NULL)
         l->next->link = &l->next;
     in->listeners = l;
+    l->port.next = in->ports;
+    l->port.link = &in->ports;
+    if (l->port.next != NULL)
+        l->port.next->link = &l->port.next;
+    in->ports = &l->port;
     ml_timer_init(&l->rest, in->loop, on_rested, l);
     ev_io_init(&l->watcher, on_client, fd, EV_READ);
     l->watcher.data = l;

@@ -35,7 +35,7 @@ struct ml_listener_conf { /* all times in seconds */
     double handshake_timeout; /* 10 */
     int redirect_status;      /* 0: none; else the answer to everything is "the same, over TLS" */
     int redirect_port;
-    struct ml_str redirect_host; /* empty: the one that the client asked for */
+    struct ml_str redirect_host;    /* empty: the one that the client asked for */
     struct ml_str *redirect_except; /* but to paths that begin so */
     unsigned redirect_except_count;
     struct ml_headers always; /* fields of answers to what never gets to a handler */
@@ -57,21 +57,27 @@ struct ml_request_metrics; /* inbound/account.h */
 struct ml_inbound {
     struct ml_loop *loop;
     struct ml_handler *handler;
-    struct ml_log *access_log; /* may be NULL */
+    struct ml_log *access_log;           /* may be NULL */
     const struct ml_access_conf *access; /* likewise: the defaults; inbound/access_log.h */
     bool access_pretty;
     const struct ml_tap *tap; /* who wants the lines too; may be NULL */
     /* The end of an exchange whose trace is sampled; may be NULL. */
     void (*traced)(void *ctx, const struct ml_exchange *ex, int status);
     void *traced_ctx;
-    struct ml_str service;     /* "service" field of the log */
+    struct ml_str service; /* "service" field of the log */
     struct ml_shm_worker *stats;
     struct ml_request_metrics *metrics; /* may be NULL */
     /* What the end of an exchange is told to, before its script forgets it; may be NULL. */
     void (*record)(void *ctx, struct ml_exchange *ex, int status);
     void *record_ctx;
-    bool draining; /* answers say Connection: close */
-    bool patient;  /* while draining, tunnels are not asked to end yet */
+    bool draining;         /* answers say Connection: close */
+    bool pressed;          /* memory is short: no new work */
+    bool resting;          /* a listener waits for a free descriptor */
+    int fd_max;            /* clients get no descriptor from here on; 0: any */
+    int reserve;           /* owned descriptor; 0: none */
+    uint64_t reclaimed;    /* idle connections closed in need, not counted yet */
+    struct ml_port *ports; /* of the listeners */
+    bool patient;          /* while draining, tunnels are not asked to end yet */
     unsigned connections;
     struct ml_listener *listeners;
 };
@@ -85,6 +91,8 @@ void ml_listener_configure(struct ml_listener *l, const struct ml_listener_conf 
 void ml_listener_take_waiting(struct ml_listener *l);
 void ml_listener_stop(struct ml_listener *l); /* stops accepting; connections go on */
 void ml_listener_free(struct ml_listener **l);
+/* A connection has ended: listeners that wait for a descriptor go on. */
+void ml_inbound_resume(struct ml_inbound *in);
 /* Connections are closed after their answer, or when they were idle for a moment: a client that is
  * at work learns of the end by an answer.  in->draining is set by this. */
 void ml_inbound_drain(struct ml_inbound *in);

@@ -18,7 +18,7 @@ struct ml_counts {
     struct ml_metrics *metrics; /* owned, like the next two */
     struct ml_request_metrics *requests;
     struct ml_vitals *vitals;
-    struct ml_metric *expiry, *recycled;
+    struct ml_metric *expiry, *recycled, *reclaimed;
     double due_s;          /* of the next tick; 0: there was none */
     struct ml_timer timer; /* of the supervisor's; a worker has ticks */
     bool alone;
@@ -32,6 +32,12 @@ static const struct ml_metric_def expiry_def = {
     .name = "moonlatch_tls_certificate_expiry_timestamp_seconds",
     .help = "When the first of a listener's certificates expires, since unix epoch in seconds",
     .labels = {"listener"}};
+
+static const struct ml_metric_def reclaimed_def = {
+    .kind = ML_COUNTER,
+    .name = "moonlatch_connections_reclaimed_total",
+    .help =
+        "Idle connections of clients that were closed because descriptors or memory were short"};
 
 static const struct ml_metric_def recycled_def = {
     .kind = ML_COUNTER,
@@ -53,6 +59,7 @@ struct ml_counts *ml_counts_open(struct ml_shm *shm, unsigned worker, struct ml_
     c->requests = ml_request_metrics_new(c->metrics);
     c->vitals = ml_vitals_new(c->metrics, (int)worker);
     c->expiry = ml_metric_register(c->metrics, &expiry_def, NULL);
+    c->reclaimed = ml_metric_register(c->metrics, &reclaimed_def, NULL);
     c->recycled = ml_metric_register(c->metrics, &recycled_def, NULL);
     inbound->metrics = c->requests;
     ml_outbound_count(outbound, c->metrics);
@@ -109,6 +116,10 @@ static void look(struct ml_counts *c)
     ml_vitals_dropped(c->vitals, access != NULL ? ml_log_dropped(access) : 0,
                       ml_log_event_dropped());
     ml_outbound_gauge(c->outbound);
+    if (c->reclaimed != NULL && c->inbound->reclaimed > 0)
+        ml_metric_add(ml_metric_slot_of(c->reclaimed, NULL, NULL, NULL, NULL),
+                      (double)c->inbound->reclaimed);
+    c->inbound->reclaimed = 0;
 }
 
 void ml_counts_site(struct ml_counts *c, const struct ml_site *site)

@@ -10,19 +10,21 @@
 
 #include "base/clock.h"
 #include "base/log_event.h"
+#include "inbound/scarce.h"
 #include "process/child.h"
 #include "process/counts.h"
 #include "process/crash.h"
 #include "process/logs.h"
 #include "process/message.h"
 #include "process/ports.h"
+#include "process/pressure.h"
 #include "process/rest.h"
 #include "process/spans.h"
 #include "process/status.h"
 #include "process/trace.h"
 #include "script/generation.h"
-#include "script/recycle.h"
 #include "script/record.h"
+#include "script/recycle.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -68,7 +70,8 @@ struct worker {
     struct ml_timer tick, drained, deadline, alone;
     struct ml_rest rest;
     struct ml_recycle recycle;
-    int snapshot; /* owned; of current */
+    struct ml_pressure pressure;
+    int snapshot;      /* owned; of current */
     double patience_s; /* of the drain, with tunnels */
     struct ml_recorder recorder;
 };
@@ -347,6 +350,7 @@ static void on_tick(void *ctx)
     ml_ships_tick(w->ships);
     if (w->inbound.access_log != NULL)
         atomic_store(&w->stats->log_dropped, ml_log_dropped(w->inbound.access_log));
+    ml_pressure_tick(&w->pressure, &w->inbound, w->current);
     recycle(w);
     ml_counts_tick(w->counts, w->current, TICK_S);
     publish_in_hand(w);
@@ -499,6 +503,8 @@ static void worker_open(struct worker *w, const struct ml_worker_boot *boot)
     w->inbound.traced = ml_spans_write;
     w->inbound.traced_ctx = &w->spans;
     w->ports = ml_ports_new(&w->inbound);
+    ml_scarce_open(&w->inbound);
+    ml_pressure_open(&w->pressure);
     w->host = (struct ml_script_host){.loop = w->loop,
                                       .outbound = w->outbound,
                                       .shm = boot->shm,
@@ -558,6 +564,8 @@ static void worker_close(struct worker *w)
     ml_outbound_stop(w->outbound);
     discard(w);
     ml_ports_free(&w->ports);
+    ml_scarce_close(&w->inbound);
+    ml_pressure_close(&w->pressure);
     w->inbound.access = NULL; /* the site's */
     w->inbound.tap = w->spans.tap = NULL;
     ml_log_event_set_tap(NULL);

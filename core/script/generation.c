@@ -306,6 +306,12 @@ void ml_generation_rest(struct ml_generation *g)
     ml_vm_rest(&g->vm);
 }
 
+void ml_generation_collect(struct ml_generation *g)
+{
+    ml_tasks_trim(g->tasks);
+    lua_gc(g->vm.L, LUA_GCCOLLECT, 0);
+}
+
 struct ml_steps *ml_generation_steps(const struct ml_generation *g)
 {
     return g->steps;

@@ -62,6 +62,8 @@ void ml_generation_retire(struct ml_generation **g);
 struct ml_handler ml_generation_handler(struct ml_generation **current);
 /* A burst of requests is over: what only it needed is given back. */
 void ml_generation_rest(struct ml_generation *g);
+/* Collects all garbage, however long that takes. */
+void ml_generation_collect(struct ml_generation *g);
 /* The labels of its middlewares. */
 struct ml_steps *ml_generation_steps(const struct ml_generation *g);
 /* Does its heap stay above the share of script_memory that the site allows (script_recycle), although
