@@ -1,9 +1,10 @@
 // Headless Chromium against an edge, for browser_npm.lua: one line for each promise, "ok NAME" or "not ok NAME: why".
 //
 //   node browser.mjs '{ "profile": folder, "spki": hash, "page": url, "app": url, "evil": url, "direct": wss url,
-//                       "reload": [program, args...], "api": pid of one of two API gateways }'
+//                       "reload": [program, args...], "file": of the edge, "api": pid of one of two API gateways }'
 import { chromium } from 'playwright-core';
 import { execFileSync } from 'node:child_process';
+import { appendFileSync } from 'node:fs';
 import assert from 'node:assert/strict';
 
 const given = JSON.parse(process.argv[2]);
@@ -150,6 +151,7 @@ await check('no poll fails while the site is loaded anew and an API gateway leav
   };
   await more();
   for (let i = 0; i < 3; i++) {
+    appendFileSync(given.file, '\n-- changed\n');
     execFileSync(given.reload[0], given.reload.slice(1));
     await more();
   }

@@ -46,14 +46,16 @@ local function report_of()
     API_GATEWAY_URLS = ("http://127.0.0.1:%d,http://127.0.0.1:%d"):format(one.port, two.port),
     ALLOWED_ORIGINS = "https://app.hospital.test:" .. one.ports.PORT2,
   }
-  local edge = gateway.start({}, { dir = "examples/hospital/edge", env = env })
+  local copy = gateway.folder() .. "/edge" -- it is changed
+  sh("cp -rL examples/hospital/edge " .. copy)
+  local edge = gateway.start({}, { dir = copy, env = env })
   local spki = sh(("openssl x509 -in %s -noout -pubkey | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary "
     .. "| openssl base64"):format(pair.cert)):gsub("%s", "")
   local what = cjson.encode {
     profile = dir .. "/profile", spki = spki, page = ("https://hospital.test:%s/"):format(env.LB_HTTPS_PORT),
     app = env.ALLOWED_ORIGINS, evil = "https://evil.test:" .. one.ports.PORT2,
     direct = ("wss://hospital.test:%d/graphql"):format(one.ports.PORT2),
-    reload = { gateway.binary, "reload", "--wait", "--control", edge.control }, api = two.pid,
+    reload = { gateway.binary, "reload", "--wait", "--control", edge.control }, file = copy .. "/gateway.lua", api = two.pid,
   }
   local text = sh("timeout 200 node spec/npm/browser.mjs '" .. what .. "'")
   edge:stop()

@@ -1,7 +1,7 @@
 // Node's own clients of HTTP/2 and TLS, for http2_npm.lua: one line for each promise, "ok NAME" or "not ok NAME: why".
 //
 //   node http2.mjs '{ "url": over TLS, "plain": prior knowledge, "mutual": url, "ca": file, "cert": file, "key": file,
-//                     "reload": [program, args...], "pid": of the gateway,
+//                     "reload": [program, args...], "file": of the site, "pid": of the gateway,
 //                     "upstream": the port that is the gateway's upstream; it is served here }'
 import http from 'node:http';
 import http2 from 'node:http2';
@@ -10,7 +10,7 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { appendFileSync, readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 
 const given = JSON.parse(process.argv[2]);
@@ -127,6 +127,7 @@ await check('a reload leaves open sessions alone', async () => {
   const endless = session.request({ ':path': '/endless' });
   endless.on('error', () => {});
   await once(endless, 'data');
+  appendFileSync(given.file, '\n-- changed\n');
   await run(given.reload[0], given.reload.slice(1));
   assert.equal((await ask(session, { ':path': '/echo/new' })).status, 200);
   await once(endless, 'data');

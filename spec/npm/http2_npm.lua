@@ -33,7 +33,8 @@ local function report_of()
   local p = io.popen(("timeout 120 node spec/npm/http2.mjs '%s' 2>&1"):format(cjson.encode {
     url = "https://localhost:" .. g.port, plain = "http://127.0.0.1:" .. g.ports.PORT2,
     mutual = "https://localhost:" .. g.ports.PORT3, ca = ca.cert, cert = client.cert, key = client.key,
-    reload = { gateway.binary, "reload", "--wait", "--control", g.control }, pid = g.pid, upstream = port }))
+    reload = { gateway.binary, "reload", "--wait", "--control", g.control },
+    file = g.dir .. "/gateway.lua", pid = g.pid, upstream = port }))
   local text = p:read("*a")
   p:close()
   return text

@@ -305,6 +305,52 @@ describe("gw.static", function()
       g:wait_for_log("file_changed")
       assert.equal("short", ask("/s/shrinks.bin").body)
     end)
+    it("over TLS and HTTP/2, whole, in ranges and on condition", function()
+      local s = gateway.start({ ["gateway.lua"] = ([[
+        local gw = require "moonlatch"
+        gw.listen { port = PORT, host = "127.0.0.1", tls = "self-signed" }
+        gw.route("GET /*path", gw.static { root = %q })
+      ]]):format(public) })
+      local url = ("https://127.0.0.1:%d/big.bin"):format(s.port)
+      local sum = command("md5sum <", public .. "/big.bin")
+      for _, version in ipairs { "--http1.1", "--http2" } do
+        local curl = "curl -sk --max-time 30 " .. version
+        assert.equal(sum, command(curl, url, "| md5sum"))
+        assert.equal(big:sub(-100), command(curl, "-r -100", url))
+        assert.equal(big:sub(5000001, 5070000), command(curl, "-r 5000000-5069999", url))
+        local tag = command(curl, "-I", url):lower():match("\netag: ([^\r]+)")
+        assert.equal("304 0", command(curl, ("-o /dev/null -w '%%{http_code} %%{size_download}' -H 'If-None-Match: %s'")
+          :format(tag), url))
+      end
+      s:stop()
+    end)
+    it("to the end when the gateway is told to end", function()
+      local s = gateway.start({ ["gateway.lua"] = ([[
+        local gw = require "moonlatch"
+        gw.listen { port = PORT, host = "127.0.0.1" }
+        gw.listen { port = PORT2, host = "127.0.0.1", tls = "self-signed" }
+        gw.route("GET /*path", gw.static { root = %q })
+      ]]):format(public) })
+      local client = s:connect()
+      client:setoption("recv-buffer-size", 65536)
+      client:send(HEAD:format("/big.bin", ""))
+      assert(client:receive("*l"))
+      local downloads = {}
+      for i, version in ipairs { "--http1.1", "--http2" } do
+        local out = s.base .. "/download" .. i
+        downloads[i] = { out = out, p = io.popen(("curl -sk --max-time 60 --limit-rate 8M %s -o %s https://127.0.0.1:%d/big.bin")
+          :format(version, out, s.ports.PORT2), "w") }
+        gateway.eventually(function() return #gateway.read(out) > 0 end, "the begin of a download")
+      end
+      s:signal("TERM")
+      s:wait_for_log('"stopping"')
+      assert.is_true(client:receive("*a"):sub(-#big) == big)
+      for _, download in ipairs(downloads) do
+        download.p:close()
+        assert.is_true(gateway.read(download.out) == big)
+      end
+      assert.same({ "exited", 0 }, { s:wait() })
+    end)
     it("to the end while another generation takes over", function()
       local client = g:connect()
       client:send(HEAD:format("/s/big.bin", ""))
