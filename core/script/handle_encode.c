@@ -39,6 +39,7 @@ static void drop_body(struct ml_exchange *ex)
 {
     ex->res.bytes = ML_STR_NONE;
     ex->res.has_length = false;
+    ex->res.no_body = true;
 }
 
 /* The representation is another one: a strong validator of the old one would lie (RFC 9110 section

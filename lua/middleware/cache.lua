@@ -252,7 +252,7 @@ local function keep(c, stale, res, asked)
     give_up(c, failures[res.status] and FAILED_TTL or UNCACHEABLE_TTL)
     return fulfil(c, res), "MISS"
   end
-  local body, code = res:text { max = c.env.conf.max_body }
+  local body, code = res:body { max = c.env.conf.max_body } -- as it came, with its coding
   if not body then
     give_up(c, code == "too_large" and UNCACHEABLE_TTL or FAILED_TTL)
     if code ~= "too_large" and may_stand_in(c, stale) then return answer(c, stale, c.body), "STALE" end

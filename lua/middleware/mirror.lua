@@ -55,7 +55,7 @@ end
 -- Can the body be kept?  true and its text, or false
 local function body_of(req, max_body)
   if not req:header("content-length") and not req:header("transfer-encoding") then return true end
-  local text = req:text { max = max_body }
+  local text = req:body { max = max_body }
   return text ~= nil, text
 end
 

@@ -54,7 +54,7 @@ end
 -- Can the request be sent again?  Keeps its body.
 local function repeatable(req, max_body)
   if not req:header("content-length") and not req:header("transfer-encoding") then return true end
-  return req:text { max = max_body } ~= nil
+  return req:body { max = max_body } ~= nil
 end
 
 --- Makes the policy.  conf has been checked against M.config.

@@ -27,6 +27,19 @@ describe("cache", function()
     assert.equal(1, count(g, "/x"))
   end)
 
+  it("keeps an encoded answer as it came", function()
+    local g = start(nil, { inside = ', { "compress", min_length = 1, encodings = { "gzip" } }' })
+    local target, gzip = "/x" .. query({ "Cache-Control:max-age=60", "Content-Type:text/css" }, "size=500"),
+      "Accept-Encoding: gzip\r\n"
+    local first = get(g, target, gzip)
+    assert.equal("\31\139", first.body:sub(1, 2))
+    local second = get(g, target, gzip)
+    assert.equal("HIT", second.headers["x-cache"])
+    assert.equal("gzip", second.headers["content-encoding"])
+    assert.equal(first.body, second.body)
+    assert.equal("n=2" .. ("x"):rep(500), get(g, target).body)
+  end)
+
   it("tells when a response was made, also one of a script, and spells its fields as they were", function()
     local g = start(nil, { routes = [[ gw.route("GET /script", { respond = function()
       return gw.response(200, "n=1", { ["Cache-Control"] = "max-age=60", ["X-UPPER-lower"] = "1" })

@@ -110,6 +110,7 @@ describe("compress", function()
     assert.equal("gzip", res.headers["content-encoding"])
     assert.is_nil(res.headers["content-length"])
     assert.equal("", res.body)
+    assert.is_nil(g:ask("HEAD /p/hello", as "gzip").headers["content-length"])
   end)
 
   it("compresses answers of scripts and large ones", function()

@@ -42,6 +42,13 @@ describe("mirror", function()
     assert.equal("POST /other/p/x?a=1 hello [1|2] - - 1", copy_of(g))
   end)
 
+  it("copies an encoded body as it came", function()
+    local g = start 'methods = { "POST" }'
+    local packed = "\031\139\008\000\000\000\000\000\002\003\203\072\205\201\201\007\000\134\166\016\054\005\000\000\000"
+    assert.equal("up hello", g:ask("POST /p/x?a=1", { body = packed, headers = "Content-Encoding: gzip\r\n" }).body)
+    assert.equal("POST /other/p/x?a=1 hello [] - - 1", copy_of(g))
+  end)
+
   it("copies credentials when told to, and methods as told", function()
     local g = start "credentials = true"
     assert.equal("up x", g:ask("POST /p/x", { body = "x" }).body)
