@@ -15,7 +15,7 @@ out=${BUILD:-build}/fuzz
 flags="-std=gnu11 -O1 -g -Wall -Wextra -Wshadow -Wno-unused-parameter -fno-strict-aliasing
        -D_GNU_SOURCE -DML_HARD=1 -Icore -fsanitize=fuzzer,address,undefined
        -fno-sanitize=pointer-overflow -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
-sources="core/base/arena.c core/base/buf.c core/base/err.c core/base/hash.c core/protocol/*.c
+sources="core/base/arena.c core/base/buf.c core/base/clock.c core/base/err.c core/base/hash.c core/protocol/*.c
          core/script/router.c core/script/pattern.c core/script/condition.c"
 # libjwt and OpenSSL for the one that needs them
 tokens="core/base/base64url.c core/base/json_scan.c core/base/json.c core/base/jw*.c -ljwt -lcrypto"
