@@ -22,15 +22,20 @@ struct ml_change { /* of a header, by a script */
 
 struct ml_try { /* a server was asked */
     struct ml_try *next;
-    struct ml_str server;             /* borrowed */
-    double begin_s, sent_s, end_s;    /* monotonic; 0: not reached.  end: head, or failure */
+    struct ml_str server;          /* borrowed */
+    double begin_s, sent_s, end_s; /* monotonic; 0: not reached.  end: head, or failure */
     enum ml_err why;
     int status;
     bool kept;      /* the first connection was one that was open already */
     bool refreshed; /* which was dead */
 };
 
-enum ml_decided { ML_DECIDED_ANSWERED, ML_DECIDED_REPLACED, ML_DECIDED_RAISED, ML_DECIDED_CANCELLED };
+enum ml_decided {
+    ML_DECIDED_ANSWERED,
+    ML_DECIDED_REPLACED,
+    ML_DECIDED_RAISED,
+    ML_DECIDED_CANCELLED
+};
 
 struct ml_decision { /* of a step: a number of script/steps.h */
     unsigned step;
@@ -52,8 +57,8 @@ static inline void ml_trail_decided(struct ml_trail *t, unsigned step, enum ml_d
                                     int status)
 {
     /* the last place is for the last one */
-    unsigned at = t->decision_count < ML_TRAIL_DECISIONS_MAX ? t->decision_count
-                                                             : ML_TRAIL_DECISIONS_MAX - 1;
+    unsigned at =
+        t->decision_count < ML_TRAIL_DECISIONS_MAX ? t->decision_count : ML_TRAIL_DECISIONS_MAX - 1;
 
     t->decisions[at] = (struct ml_decision){step, status, how};
     t->decision_count++;

@@ -121,7 +121,8 @@ static void call_why(struct ml_admin *a, struct ml_str query, struct ml_arena *a
         return;
     }
     ml_buf_release(&json);
-    refuse(w, 404, "no exchange with that id is known: it is too long ago, or was none of this gateway");
+    refuse(w, 404,
+           "no exchange with that id is known: it is too long ago, or was none of this gateway");
 }
 
 static unsigned exchanges_of(void *ctx, uint32_t number)
@@ -281,10 +282,10 @@ static const struct call {
     bool change;
     call_fn *run;
 } calls[] = {
-    {"status", false, call_status},           {"metrics", false, call_metrics},
-    {"why", false, call_why},                 {"generations", false, call_generations},
-    {"explain", false, call_explain},         {"reload", true, call_reload},
-    {"rollback", true, call_rollback},        {"drain", true, call_drain},
+    {"status", false, call_status},    {"metrics", false, call_metrics},
+    {"why", false, call_why},          {"generations", false, call_generations},
+    {"explain", false, call_explain},  {"reload", true, call_reload},
+    {"rollback", true, call_rollback}, {"drain", true, call_drain},
     {"undrain", true, call_undrain},
 };
 

@@ -141,7 +141,8 @@ bool ml_admin_param(struct ml_str query, const char *name, unsigned index, struc
         const char *end = memchr(query.p, '&', query.len);
         struct ml_str pair = {query.p, end != NULL ? (size_t)(end - query.p) : query.len};
 
-        if (pair.len > len && pair.p[len] == '=' && memcmp(pair.p, name, len) == 0 && index-- == 0) {
+        if (pair.len > len && pair.p[len] == '=' && memcmp(pair.p, name, len) == 0 &&
+            index-- == 0) {
             pair = (struct ml_str){pair.p + len + 1, pair.len - len - 1};
             *value = ml_arena_dup(arena, ml_url_decode(pair, true, arena));
             return true;

@@ -13,10 +13,10 @@ enum { ML_ADMIN_REQUEST_MAX = 16384 };
 #define ML_ADMIN_JSON "application/json"
 
 struct ml_admin_request {
-    struct ml_str verb;    /* "why" */
-    struct ml_str query;   /* "id=1f&last=3", as sent */
-    bool read, change;     /* GET, POST; a line is both */
-    const char *refusal;   /* JSON, when it was not accepted */
+    struct ml_str verb;  /* "why" */
+    struct ml_str query; /* "id=1f&last=3", as sent */
+    bool read, change;   /* GET, POST; a line is both */
+    const char *refusal; /* JSON, when it was not accepted */
 };
 
 struct ml_admin_guard {

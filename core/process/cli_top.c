@@ -1,4 +1,5 @@
-/* cli_top.c - `moonlatch top`: two pages of metrics and the time between them, shown again and again.
+/* cli_top.c - `moonlatch top`: two pages of metrics and the time between them, shown again and
+ * again.
  *
  * A terminal gets one picture after the other, and is left as it was; everything else gets one. */
 #include "process/cli_parts.h"

@@ -6,8 +6,8 @@
  *
  * A request is a line, or one of HTTP; over TCP it is always one of HTTP, with the token.  A waiter
  * stands between the supervisor and a client, because either may go away first: a client that
- * leaves takes itself out of its waiter.  Clients by TCP have places of their own: strangers can not
- * keep the operator of the machine out. */
+ * leaves takes itself out of its waiter.  Clients by TCP have places of their own: strangers can
+ * not keep the operator of the machine out. */
 #include "process/control.h"
 
 #include "process/admin_http.h"
@@ -143,7 +143,8 @@ static struct ml_control_waiter *waiter_new(struct client *c)
     return w;
 }
 
-void ml_control_answer(struct ml_control_waiter *w, int status, const char *type, struct ml_str bytes)
+void ml_control_answer(struct ml_control_waiter *w, int status, const char *type,
+                       struct ml_str bytes)
 {
     struct client *c = w->client;
 
@@ -218,7 +219,8 @@ static void serve_drain(struct client *c, struct ml_str words, bool on)
     bool ok;
 
     if (space == NULL) {
-        client_answer_json(c, false, ML_STR("{\"error\":\"an upstream and a server are expected\"}"));
+        client_answer_json(c, false,
+                           ML_STR("{\"error\":\"an upstream and a server are expected\"}"));
         return;
     }
     len = (size_t)(space - words.p);

@@ -146,7 +146,8 @@ int ml_control_bind_tcp(struct ml_str address, struct ml_buf *why)
     int fd, err, on = 1;
 
     if (!parse_address(address, &addr)) {
-        ml_buf_printf(why, "admin API: %.*s is no address with a port", (int)address.len, address.p);
+        ml_buf_printf(why, "admin API: %.*s is no address with a port", (int)address.len,
+                      address.p);
         return -1;
     }
     fd = socket(addr.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

@@ -1,4 +1,5 @@
-/* control_bind.h - the sockets that the admin API listens on: a unix socket with mode 0600, and TCP. */
+/* control_bind.h - the sockets that the admin API listens on: a unix socket with mode 0600, and
+ * TCP. */
 #ifndef ML_PROCESS_CONTROL_BIND_H
 #define ML_PROCESS_CONTROL_BIND_H
 

@@ -1,9 +1,9 @@
 /* history.c - what changed is found by comparing two snapshots, whose files are in order. */
 #include "process/history.h"
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/log_event.h"
-#include "base/clock.h"
 #include "script/snapshot.h"
 
 #include <stdlib.h>
@@ -144,7 +144,8 @@ void ml_history_json(const struct ml_history *h, const struct ml_content *live,
                      struct ml_buf *json)
 {
     ml_buf_append(json, ML_STR("["));
-    content_json(live, h->count > 0 ? &h->list[0] : NULL, "live", exchanges(ctx, live->number), json);
+    content_json(live, h->count > 0 ? &h->list[0] : NULL, "live", exchanges(ctx, live->number),
+                 json);
     for (unsigned i = 0; i < h->count; i++) {
         const struct ml_content *c = &h->list[i];
         unsigned n = exchanges(ctx, c->number);

@@ -17,7 +17,7 @@ struct ml_content {             /* one generation */
 };
 void ml_content_close(struct ml_content *c);
 
-struct ml_history { /* zero-initialised: empty */
+struct ml_history {                         /* zero-initialised: empty */
     struct ml_content list[ML_HISTORY_MAX]; /* the last one first */
     unsigned count;
 };

@@ -61,7 +61,9 @@ static bool take_host(struct ml_buf *why)
     asked.host = a.host;
     if (asked.target.authority.len > 0 &&
         ml_url_authority(asked.target.authority, asked.arena, &a) == ML_OK)
-        asked.port = a.port > 0 ? a.port : ml_str_eq(asked.target.scheme, ML_STR("https")) ? 443 : 80;
+        asked.port = a.port > 0                                        ? a.port
+                     : ml_str_eq(asked.target.scheme, ML_STR("https")) ? 443
+                                                                       : 80;
     return true;
 }
 
@@ -70,9 +72,11 @@ static bool take_request(const struct ml_explain *request, struct ml_buf *why)
     struct ml_url_policy policy = {0};
 
     asked = (struct asked){.arena = ml_arena_new(), .of = request};
-    if (ml_url_target(request->method, request->url, &policy, asked.arena, &asked.target) != ML_OK) {
-        ml_buf_printf(why, "a request for \"%.*s\" is refused: it is no path and no http URL, or not "
-                           "in a form that is safe",
+    if (ml_url_target(request->method, request->url, &policy, asked.arena, &asked.target) !=
+        ML_OK) {
+        ml_buf_printf(why,
+                      "a request for \"%.*s\" is refused: it is no path and no http URL, or not "
+                      "in a form that is safe",
                       (int)request->url.len, request->url.p);
         return false;
     }

@@ -11,12 +11,12 @@
 enum { LONG_HEAD_MAX = 1200 };
 
 static const uint8_t short_max[TEXT_COUNT] = {
-    [TEXT_ID] = 48,     [TEXT_METHOD] = 16, [TEXT_PATH] = 104,    [TEXT_IP] = 46,
-    [TEXT_ROUTE] = 64,  [TEXT_NAME] = 24,   [TEXT_LISTENER] = 24, [TEXT_UPSTREAM] = 24,
+    [TEXT_ID] = 48,     [TEXT_METHOD] = 16, [TEXT_PATH] = 104,     [TEXT_IP] = 46,
+    [TEXT_ROUTE] = 64,  [TEXT_NAME] = 24,   [TEXT_LISTENER] = 24,  [TEXT_UPSTREAM] = 24,
     [TEXT_SERVER] = 40, [TEXT_USER] = 24,   [TEXT_DECIDED_BY] = 16};
 static const uint8_t long_max[TEXT_COUNT] = {
-    [TEXT_ID] = 48,      [TEXT_METHOD] = 16, [TEXT_PATH] = 255,    [TEXT_IP] = 46,
-    [TEXT_ROUTE] = 200,  [TEXT_NAME] = 100,  [TEXT_LISTENER] = 64, [TEXT_UPSTREAM] = 64,
+    [TEXT_ID] = 48,      [TEXT_METHOD] = 16, [TEXT_PATH] = 255,      [TEXT_IP] = 46,
+    [TEXT_ROUTE] = 200,  [TEXT_NAME] = 100,  [TEXT_LISTENER] = 64,   [TEXT_UPSTREAM] = 64,
     [TEXT_SERVER] = 120, [TEXT_USER] = 64,   [TEXT_DECIDED_BY] = 100};
 
 _Static_assert(sizeof(struct record) + 48 + 16 + 104 + 46 + 64 + 24 + 24 + 24 + 40 + 24 + 16 <=
@@ -52,8 +52,8 @@ static void texts(struct writing *w, const struct ml_exchange *ex)
 
 static void decided_by(struct writing *w, const struct ml_trail *t)
 {
-    unsigned last = t->decision_count < ML_TRAIL_DECISIONS_MAX ? t->decision_count
-                                                               : ML_TRAIL_DECISIONS_MAX;
+    unsigned last =
+        t->decision_count < ML_TRAIL_DECISIONS_MAX ? t->decision_count : ML_TRAIL_DECISIONS_MAX;
 
     if (t->generation != NULL && last > 0)
         w->texts[TEXT_DECIDED_BY] =

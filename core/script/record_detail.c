@@ -37,9 +37,9 @@ static bool ends_with(struct ml_str s, const char *word)
 /* Authorization, Cookie, X-Api-Key, X-Auth-Token, client_secret ..., and what the site says. */
 static bool sounds_secret(struct ml_str name)
 {
-    static const char *const words[] = {"authoriz", "cookie", "token",     "secret",  "passw",
-                                        "api-key",  "apikey", "api_key",   "session", "credential",
-                                        "signature", "jwt",   "authentic", "private"};
+    static const char *const words[] = {"authoriz",  "cookie", "token",     "secret",  "passw",
+                                        "api-key",   "apikey", "api_key",   "session", "credential",
+                                        "signature", "jwt",    "authentic", "private"};
 
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (contains(name, words[i]))
@@ -339,9 +339,10 @@ void ml_record_detail(struct ml_buf *out, struct ml_exchange *ex, size_t max)
         query(out, ex);
     if (ex->trail.error.len > 0) {
         ml_buf_append(out, ML_STR(","));
-        text(out, "error", (struct ml_str){ex->trail.error.p, ex->trail.error.len < VALUE_MAX
-                                                                  ? ex->trail.error.len
-                                                                  : (size_t)VALUE_MAX});
+        text(out, "error",
+             (struct ml_str){ex->trail.error.p, ex->trail.error.len < VALUE_MAX
+                                                    ? ex->trail.error.len
+                                                    : (size_t)VALUE_MAX});
     }
     if (ex->trail.chain != NULL && ex->trail.chain->line.len > 0) {
         ml_buf_append(out, ML_STR(","));

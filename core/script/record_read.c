@@ -140,8 +140,10 @@ static void protocol(struct ml_buf *out, const struct record *r)
 static void numbers(struct ml_buf *out, const struct record *r)
 {
     ml_buf_printf(out, ",\"status\":%u", r->status);
-    text(out, "reason", r->why > ML_OK && r->why < ML_ERR_COUNT
-                            ? ml_str_of(ml_err_word((enum ml_err)r->why)) : ML_STR_NONE, true);
+    text(out, "reason",
+         r->why > ML_OK && r->why < ML_ERR_COUNT ? ml_str_of(ml_err_word((enum ml_err)r->why))
+                                                 : ML_STR_NONE,
+         true);
     ml_buf_printf(out, ",\"ms\":%.3f,\"slow\":%s,\"generation\":%u,\"tries\":%u", r->took_s * 1000,
                   r->slow ? "true" : "false", r->generation, r->tries);
     ml_buf_printf(out, ",\"bytesIn\":%llu,\"bytesOut\":%llu", (unsigned long long)r->bytes_in,
