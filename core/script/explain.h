@@ -1,4 +1,5 @@
-/* explain.h - `moonlatch explain`: what would become of a request, told by the site's own tables. */
+/* explain.h - `moonlatch explain`: what would become of a request, told by the site's own tables.
+ */
 #ifndef ML_SCRIPT_EXPLAIN_H
 #define ML_SCRIPT_EXPLAIN_H
 
