@@ -137,7 +137,8 @@ static void pump(struct ml_h2_link *link)
     }
 }
 
-/* Lets nghttp2 and the callers do all they can. */
+/* Lets nghttp2 and the callers do all they can.  The last caller may take the server along, and
+ * with it this connection. */
 static void make(struct ml_h2_link *link)
 {
     bool worked;
@@ -146,8 +147,9 @@ static void make(struct ml_h2_link *link)
         pump(link);
         worked = link->woken != NULL;
         ml_h2_call_work(link);
-    } while (worked);
-    pump(link);
+    } while (worked && !link->dead);
+    if (!link->dead)
+        pump(link);
 }
 
 static bool give_out(struct ml_h2_link *link)
@@ -169,7 +171,7 @@ static bool give_out(struct ml_h2_link *link)
 
 static bool over(const struct ml_h2_link *link)
 {
-    if (link->eof)
+    if (link->eof || link->why != ML_OK)
         return true;
     if (link->leaving && link->open == 0 && link->calls == NULL)
         return true;
@@ -237,6 +239,8 @@ static void run(struct ml_h2_link *link)
     while (more) {
         more = take_in(link) && --reads > 0;
         make(link);
+        if (link->dead)
+            return;
         if (!give_out(link))
             link->eof = true;
         if (over(link)) {

@@ -8,16 +8,17 @@
 static void fire(void *ctx)
 {
     struct ml_h2_set *set = ctx;
-    struct ml_h2_waiter *last = NULL, *w;
+    unsigned count = 0;
 
-    if (set->waiters == NULL)
-        return;
-    last = (struct ml_h2_waiter *)((char *)set->waiters_end - offsetof(struct ml_h2_waiter, next));
-    do { /* those that begin to wait meanwhile come behind the last one */
-        w = set->waiters;
+    for (const struct ml_h2_waiter *w = set->waiters; w != NULL; w = w->next)
+        count++;
+    while (count-- > 0 &&
+           set->waiters != NULL) { /* who begins to wait meanwhile has its turn later */
+        struct ml_h2_waiter *w = set->waiters;
+
         ml_h2_set_unwait(w);
         w->wake(w->ctx);
-    } while (w != last && set->waiters != NULL);
+    }
 }
 
 void ml_h2_set_init(struct ml_h2_set *set, struct ml_loop *loop)

@@ -173,6 +173,8 @@ static struct ml_server *server_new(struct ml_outbound *o, struct ml_str group, 
     s->given = put(&text, authority);
     if (ml_server_url_parse(s->text, &s->url) != NULL)
         abort(); /* ml_server_url_check was not asked */
+    if (ml_stream_has_source()) /* the network of a test speaks HTTP/1.1, and no TLS */
+        s->url.h2 = false;
     if (authority.len > 0)
         s->url.authority = s->given;
     s->o = o;

@@ -578,6 +578,57 @@ TEST(no_window)
     teardown();
 }
 
+/* It does not even read: the connection itself is at fault, for all calls. */
+TEST(deaf_server)
+{
+    static char block[1 << 16];
+    struct call c[100];
+    struct peer *p;
+
+    settings[0] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 1 << 30};
+    setting_count = 1;
+    all_mute = true;
+    setup((struct ml_group_conf){.send_timeout = 0.2, .retries = ~0u});
+    go(&c[0], "GET", "/");
+    UNTIL(server_count == 1 && servers[0].requests == 1);
+    turn();
+    p = &lab.peers[0];
+    p->links[0].deaf = true;
+    ml_stream_want_read(p->links[0].s, false);
+    for (int i = 1; i < 100; i++) {
+        struct ml_pipe *body;
+
+        call_begin(&c[i], "POST", "/");
+        body = call_with_body(&c[i], -1);
+        ml_pipe_put(body, (struct ml_str){block, sizeof block});
+        call_go(&c[i]);
+    }
+    for (int i = 1; i < 100; i++) {
+        AWAIT(call_over(&c[i]));
+        CHECK(c[i].err == ML_UP_TIMEOUT || c[i].err == ML_UP_CONNECT_TIMEOUT);
+    }
+    for (int i = 0; i < 100; i++)
+        call_end(&c[i]);
+    teardown();
+}
+
+/* The group goes while a call is on its way; with the last call go server and connection. */
+TEST(last_call_of_a_group)
+{
+    struct call c;
+
+    all_answer_len = 5;
+    setup((struct ml_group_conf){0});
+    go(&c, "GET", "/");
+    UNTIL(server_count == 1);
+    ml_group_release(&lab.group);
+    UNTIL(call_over(&c));
+    CHECK(c.err == ML_OK && lab.o->servers == NULL);
+    UNTIL(servers[0].l->eof);
+    call_end(&c);
+    teardown();
+}
+
 TEST(client_leaves)
 {
     struct call c;

@@ -77,6 +77,11 @@ void ml_stream_start_tls(struct ml_stream *s, struct ml_tls *tls, const char *na
         stream_tls_begin(s, tls, name);
 }
 
+bool ml_stream_has_source(void)
+{
+    return source != NULL;
+}
+
 void ml_stream_set_source(const struct ml_stream_source *replacement)
 {
     source = replacement;

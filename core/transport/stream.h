@@ -46,6 +46,7 @@ struct ml_stream_source {
     void *ctx;
 };
 void ml_stream_set_source(const struct ml_stream_source *source);
+bool ml_stream_has_source(void);
 void ml_stream_listen_to(struct ml_stream *s, ml_stream_ready *ready, void *ctx);
 
 /* Speaks TLS from now on, as the server or as the client of `name` (SNI; its certificate is checked
