@@ -214,14 +214,14 @@ describe("moonlatch.test", function()
       local secure = t.load { ["gateway.lua"] = [[
         local gw = require "moonlatch"
         gw.listen { port = 8080 }
-        gw.upstream("up", { "https://up.test" })
+        gw.upstream("up", { "https://up.test", "h2://up2.test", "h2c://up3.test:81" })
         local r = gw.redis "rediss://redis.test"
         gw.route("GET /up", { to = "up" })
         gw.route("GET /redis", { respond = function() return gw.response(200, r:set("a", 1)) end })
         gw.route("GET /http", { respond = function()
           return gw.response(200, gw.http.get("https://other.test/x").body)
         end }) ]] }
-      assert.equal("upstream:up", secure:get("/up").decided_by)
+      for _ = 1, 3 do assert.equal("upstream:up", secure:get("/up").decided_by) end -- and HTTP/2 for spoken
       assert.equal("OK", secure:get("/redis").body)
       secure.http["https://other.test"]:reply(200, "told")
       assert.equal("told", secure:get("/http").body)
