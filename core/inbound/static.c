@@ -25,43 +25,6 @@ struct search { /* one request */
 
 enum outcome { NOT_FOUND, IS_DIRECTORY, DONE, REFUSED };
 
-/* ---- patterns ---- */
-
-static bool glob(struct ml_str p, struct ml_str s)
-{
-    size_t i = 0, j = 0, star = SIZE_MAX, retry = 0;
-
-    while (j < s.len) {
-        if (i < p.len && p.p[i] == '*') {
-            star = i++;
-            retry = j;
-        } else if (i < p.len && (p.p[i] == '?' || p.p[i] == s.p[j])) {
-            i++;
-            j++;
-        } else if (star != SIZE_MAX) { /* the last star takes one byte more */
-            i = star + 1;
-            j = ++retry;
-        } else {
-            return false;
-        }
-    }
-    while (i < p.len && p.p[i] == '*')
-        i++;
-    return i == p.len;
-}
-
-bool ml_static_match(struct ml_str pattern, struct ml_str name)
-{
-    const char *slash;
-
-    if (pattern.len > 0 && memchr(pattern.p, '/', pattern.len) == NULL) {
-        slash = memrchr(name.p, '/', name.len);
-        name.len -= (size_t)(slash + 1 - name.p);
-        name.p = slash + 1;
-    }
-    return glob(pattern, name);
-}
-
 /* ---- one name ---- */
 
 static enum outcome refuse(struct search *q, int status)

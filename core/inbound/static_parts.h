@@ -1,5 +1,6 @@
 /* static_parts.h - what the files of static share: static.c (which file), static_cache.c (files
- * that are known), static_answer.c (what is said of one).  Nobody else includes it. */
+ * that are known, patterns of names), static_answer.c (what is said of one).  Nobody else includes
+ * it. */
 #ifndef ML_INBOUND_STATIC_PARTS_H
 #define ML_INBOUND_STATIC_PARTS_H
 

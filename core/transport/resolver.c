@@ -217,59 +217,6 @@ static double ttl_s(const struct ares_addrinfo *info)
     return ttl < TTL_MIN_S ? TTL_MIN_S : ttl;
 }
 
-/* "127.0.0.1", "::1", "[::1]", "/path" and "unix:/path" are their own answer. */
-static bool literal_parse(const char *host, int port, struct ml_addr *out)
-{
-    struct ml_addr a = {0};
-    char inner[INET6_ADDRSTRLEN];
-    size_t len = strlen(host);
-
-    if (strncmp(host, "unix:", 5) == 0 || *host == '/') {
-        const char *path = *host == '/' ? host : host + 5;
-
-        if (strlen(path) >= sizeof a.un.sun_path)
-            return false;
-        a.un.sun_family = AF_UNIX;
-        memcpy(a.un.sun_path, path, strlen(path));
-        a.len = sizeof a.un;
-        *out = a;
-        return true;
-    }
-    if (len > 2 && len < sizeof inner + 2 && host[0] == '[' && host[len - 1] == ']') {
-        memcpy(inner, host + 1, len - 2);
-        inner[len - 2] = '\0';
-        host = inner;
-    }
-    if (inet_pton(AF_INET, host, &a.in.sin_addr) == 1) {
-        a.in.sin_family = AF_INET;
-        a.len = sizeof a.in;
-    } else if (inet_pton(AF_INET6, host, &a.in6.sin6_addr) == 1) {
-        a.in6.sin6_family = AF_INET6;
-        a.len = sizeof a.in6;
-    } else {
-        return false;
-    }
-    addr_set_port(&a, port);
-    *out = a;
-    return true;
-}
-
-static const struct ml_resolver_source *source;
-
-void ml_resolver_set_source(const struct ml_resolver_source *replacement)
-{
-    source = replacement;
-}
-
-/* Is there no need to ask anybody? */
-static bool known_at_once(const char *host, int port, struct ml_addr *out)
-{
-    if (source == NULL)
-        return literal_parse(host, port, out);
-    source->find(source->ctx, ml_str_of(host), port, out);
-    return true;
-}
-
 /* Names */
 
 static void name_forget(struct ml_name *n)
@@ -449,7 +396,7 @@ struct ml_name *ml_resolver_watch(struct ml_resolver *r, struct ml_str host, int
         return n;
     }
     n = name_new(r, host, port, false);
-    n->literal = known_at_once(n->host, port, &literal);
+    n->literal = resolver_known_at_once(n->host, port, &literal);
     if (n->literal)
         name_learn(n, &literal, 1);
     else
@@ -466,7 +413,7 @@ struct ml_name *ml_resolver_watch_srv(struct ml_resolver *r, struct ml_str host)
         return n;
     }
     n = name_new(r, host, 0, true);
-    n->literal = source != NULL; /* a test: the records lead to the name itself */
+    n->literal = resolver_is_simulated(); /* a test: the records lead to the name itself */
     if (n->literal) {
         n->targets = zalloc(sizeof *n->targets);
         *n->targets = (struct ml_srv){.port = 80, .weight = 1};

@@ -1,4 +1,4 @@
-/* resolver_parts.h - what resolver.c and resolver_srv.c share.  Nobody else includes it. */
+/* resolver_parts.h - what the files of resolver share.  Nobody else includes it. */
 #ifndef ML_TRANSPORT_RESOLVER_PARTS_H
 #define ML_TRANSPORT_RESOLVER_PARTS_H
 
@@ -38,6 +38,9 @@ struct ml_name {
     bool inside_call; /* of ares_getaddrinfo: an answer now is from /etc/hosts */
 };
 
+/* Is there no need to ask anybody? */
+bool resolver_known_at_once(const char *host, int port, struct ml_addr *out);
+bool resolver_is_simulated(void);
 /* Asks for SRV records; calls n->srv_done, maybe at once: are its targets an answer, and for how
  * long? */
 void ml_resolver_srv_ask(struct ml_name *n);
