@@ -2,8 +2,9 @@
 BUILD ?= build
 CMAKE_ARGS ?=
 SECONDS ?= 30
+MINUTES ?= 4
 
-.PHONY: run build configure test unit lint fuzz bench docs npm-test tls-test clean packages run-packages test-packages
+.PHONY: run build configure test unit lint fuzz bench soak docs npm-test tls-test clean packages run-packages test-packages
 
 ## run: install what is missing, build, start examples/hospital with everything embedded
 run: run-packages build
@@ -32,6 +33,10 @@ fuzz:
 ## bench: CPU per request against Debian's nginx and haproxy
 bench: build
 	@sh bench/run.sh $(BUILD)/moonlatch
+
+## soak: load for MINUTES, and 100 reloads under load; memory must not grow
+soak: test-packages build
+	@luajit bench/soak.lua $(CURDIR)/$(BUILD)/moonlatch $(MINUTES)
 
 ## npm-test: beside libraries of npm, which it installs in spec/npm
 npm-test: test-packages build

@@ -6,7 +6,7 @@
  * What the supervisor says comes in order, so a SWITCH always finds what the LOAD before it left;
  * if it does not, the two disagree and this process ends: its successor begins with what is
  * committed. */
-#include "process/worker.h"
+#include "process/worker_parts.h"
 
 #include "base/clock.h"
 #include "base/log_event.h"
@@ -32,57 +32,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-enum { LAST_TURNS = 50 };
-static const double TICK_S = 0.2, DRAIN_CHECK_S = 0.02, ABORT_GRACE_S = 0.1, ALONE_S = 1,
-                    LOOK_S = 1, FLUSH_S = 3;
-
-enum state { START, SERVE, DRAIN };
-
-struct worker {
-    const struct ml_worker_boot *boot;
-    enum state state;
-    int exit_code;
-    int signals; /* owned signalfd */
-    struct ml_loop *loop;
-    struct ml_resolver *resolver;
-    struct ml_outbound *outbound;
-    struct ml_inbound inbound;
-    struct ml_handler handler;
-    struct ml_script_host host;
-    struct ml_ports *ports;
-    struct ml_shm_worker *stats; /* borrowed */
-    struct ml_counts *counts;
-    struct ml_generation *current;
-    struct ml_logs *logs;
-    struct { /* what the last LOAD left */
-        struct ml_generation *generation;
-        struct ml_logs *logs;
-        int snapshot; /* owned; -1: none */
-        uint32_t attempt;
-    } loaded;
-    char *service; /* owned; inbound points to it */
-    struct ml_ships *ships;
-    struct ml_tracing_conf tracing; /* its networks are those of current */
-    struct ml_spans spans;
-    double looked_s, flush_due_s; /* at log files; 0: the ends of logs are not awaited yet */
-    ev_io channel_watcher, signals_watcher;
-    struct ml_buf scratch;
-    struct ml_timer tick, drained, deadline, alone;
-    struct ml_rest rest;
-    struct ml_recycle recycle;
-    struct ml_pressure pressure;
-    int snapshot;      /* owned; of current */
-    double patience_s; /* of the drain, with tunnels */
-    struct ml_recorder recorder;
-};
-
-static void drain(struct worker *w);
-
-static void end(struct worker *w, int exit_code)
-{
-    w->exit_code = exit_code;
-    ml_loop_stop(w->loop);
-}
+static const double TICK_S = 0.2, ALONE_S = 1, LOOK_S = 1;
 
 /* The supervisor reads at once, so a full channel means that it is gone or stuck. */
 static void tell(struct worker *w, enum ml_message_type type, uint32_t number, uint32_t attempt,
@@ -93,7 +43,7 @@ static void tell(struct worker *w, enum ml_message_type type, uint32_t number, u
     if (!ml_message_send(w->boot->channel, &m) && w->state != DRAIN) {
         ml_log_event(ML_LOG_ERROR, "cannot talk to the supervisor",
                      ML_KV("error", strerror(errno)));
-        drain(w);
+        ml_worker_drain(w);
     }
 }
 
@@ -112,19 +62,19 @@ static struct ml_generation *load_generation(struct worker *w, int fd, uint32_t 
     return g;
 }
 
-static void close_snapshot(int *fd)
+void ml_worker_close_fd(int *fd)
 {
     if (*fd >= 0)
         close(*fd);
     *fd = -1;
 }
 
-static void discard(struct worker *w)
+void ml_worker_discard(struct worker *w)
 {
     if (w->loaded.generation != NULL)
         ml_generation_retire(&w->loaded.generation);
     ml_logs_free(&w->loaded.logs);
-    close_snapshot(&w->loaded.snapshot);
+    ml_worker_close_fd(&w->loaded.snapshot);
     ml_ports_discard(w->ports);
 }
 
@@ -171,7 +121,7 @@ static void switch_over(struct worker *w)
 
     w->loaded.generation = NULL;
     if (w->loaded.snapshot >= 0) { /* else it is the one that w has */
-        close_snapshot(&w->snapshot);
+        ml_worker_close_fd(&w->snapshot);
         w->snapshot = w->loaded.snapshot;
         w->loaded.snapshot = -1;
     }
@@ -191,7 +141,7 @@ static void on_load(struct worker *w, struct ml_message *m)
     struct ml_buf why = {0};
     bool ok = m->fd_count > 0;
 
-    discard(w);
+    ml_worker_discard(w);
     w->loaded.attempt = m->attempt;
     if (ok && !ml_ports_add(w->ports, m->text, m->fds + 1, sockets))
         ok = false;
@@ -202,7 +152,7 @@ static void on_load(struct worker *w, struct ml_message *m)
     if (m->fd_count > 0)
         w->loaded.snapshot = m->fds[0];
     if (!ok)
-        discard(w);
+        ml_worker_discard(w);
     tell(w, ok ? ML_MESSAGE_LOADED : ML_MESSAGE_FAILED, m->number, m->attempt, ml_buf_str(&why));
     ml_buf_release(&why);
 }
@@ -214,7 +164,7 @@ static void on_switch(struct worker *w, const struct ml_message *m)
     if (w->loaded.generation == NULL || w->loaded.attempt != m->attempt) {
         ml_log_event(ML_LOG_ERROR, "told to switch to what is not loaded",
                      ML_KV("generation", m->number));
-        end(w, 1);
+        ml_worker_stop(w, 1);
         return;
     }
     switch_over(w);
@@ -231,7 +181,7 @@ static void on_message(struct worker *w, struct ml_message *m)
         on_switch(w, m);
         return;
     case ML_MESSAGE_DISCARD:
-        discard(w);
+        ml_worker_discard(w);
         return;
     case ML_MESSAGE_CLOSING:
         w->inbound.draining = true;
@@ -239,7 +189,7 @@ static void on_message(struct worker *w, struct ml_message *m)
         return;
     case ML_MESSAGE_DRAIN:
         w->patience_s = m->number;
-        drain(w);
+        ml_worker_drain(w);
         return;
     case ML_MESSAGE_REOPEN:
         ml_logs_reopen(w->logs);
@@ -262,7 +212,7 @@ static void on_channel(struct ev_loop *ev, ev_io *io, int events)
         on_message(w, &m);
     } else if (err != ML_AGAIN) { /* the supervisor is gone */
         ev_io_stop(ev, io);
-        drain(w);
+        ml_worker_drain(w);
     }
 }
 
@@ -276,7 +226,7 @@ static void on_terminate(struct worker *w)
 
 static void on_alone(void *ctx)
 {
-    drain(ctx);
+    ml_worker_drain(ctx);
 }
 
 static void on_signal(struct ev_loop *ev, ev_io *io, int events)
@@ -316,7 +266,7 @@ static void recycle(struct worker *w)
                      ML_KV("generation", ml_generation_number(w->current)),
                      ML_KV("ms", (ml_clock_mono_s() - now_s) * 1000));
     } else {
-        discard(w);
+        ml_worker_discard(w);
         ml_log_event(ML_LOG_ERROR, "a VM can not be replaced", ML_KV("reason", why),
                      ML_KV("error", ml_buf_str(&error)));
     }
@@ -356,77 +306,6 @@ static void on_tick(void *ctx)
     publish_in_hand(w);
     ml_rest_tick(&w->rest, atomic_load(&w->stats->requests), w->current);
     ml_timer_set(&w->tick, TICK_S);
-}
-
-/* Nobody waits for an answer; the lines of the last exchanges may still wait for their collector,
- * but not for ever. */
-static bool lines_are_gone(struct worker *w)
-{
-    double now_s = ml_clock_mono_s();
-
-    if (w->flush_due_s <= 0) {
-        w->flush_due_s = now_s + FLUSH_S;
-        ml_ships_hurry(w->ships);
-    }
-    return ml_ships_idle(w->ships) || now_s >= w->flush_due_s;
-}
-
-static void on_drained(void *ctx)
-{
-    struct worker *w = ctx;
-
-    if (w->inbound.connections == 0 && lines_are_gone(w))
-        end(w, 0);
-    else
-        ml_timer_set(&w->drained, DRAIN_CHECK_S);
-}
-
-/* Those in whose favour an upgrade waited have their end now. */
-static void leave_tunnels(struct worker *w)
-{
-    w->inbound.patient = false;
-    ml_inbound_drain(&w->inbound);
-    ml_timer_set(&w->deadline, ml_generation_site(w->current)->settings.shutdown_timeout);
-}
-
-static void on_deadline(void *ctx)
-{
-    struct worker *w = ctx;
-
-    if (w->inbound.connections == 0) {
-        end(w, 0);
-        return;
-    }
-    if (w->inbound.patient) {
-        leave_tunnels(w);
-        return;
-    }
-    ml_log_event(ML_LOG_WARN, "connections are cut at the deadline",
-                 ML_KV("connections", w->inbound.connections));
-    ml_inbound_abort(&w->inbound);
-    ml_timer_set(&w->deadline, ABORT_GRACE_S);
-    ml_timer_set(&w->drained, 0);
-}
-
-static void drain(struct worker *w)
-{
-    if (w->state == DRAIN && w->inbound.patient && w->patience_s == 0)
-        leave_tunnels(w);
-    if (w->state == DRAIN)
-        return;
-    if (w->state == START) {
-        end(w, 0);
-        return;
-    }
-    w->state = DRAIN;
-    ml_outbound_stop(w->outbound);
-    ml_ports_close(w->ports);
-    w->inbound.patient = w->patience_s > 0;
-    ml_inbound_drain(&w->inbound);
-    ml_timer_set(&w->drained, 0);
-    ml_timer_set(&w->deadline, w->patience_s > 0
-                                   ? w->patience_s
-                                   : ml_generation_site(w->current)->settings.shutdown_timeout);
 }
 
 /* ---- life ---- */
@@ -517,8 +396,8 @@ static void worker_open(struct worker *w, const struct ml_worker_boot *boot)
     ml_trace_install(&w->host, &w->handler);
     w->counts = ml_counts_open(boot->shm, boot->index, &w->inbound, w->outbound, &w->host);
     ml_timer_init(&w->tick, w->loop, on_tick, w);
-    ml_timer_init(&w->drained, w->loop, on_drained, w);
-    ml_timer_init(&w->deadline, w->loop, on_deadline, w);
+    ml_timer_init(&w->drained, w->loop, ml_worker_on_drained, w);
+    ml_timer_init(&w->deadline, w->loop, ml_worker_on_deadline, w);
     ml_timer_init(&w->alone, w->loop, on_alone, w);
     watch_fd(w, &w->channel_watcher, boot->channel, on_channel);
     watch_fd(w, &w->signals_watcher, w->signals, on_signal);
@@ -540,58 +419,6 @@ static bool worker_start(struct worker *w, struct ml_buf *why)
     on_tick(w);
     tell(w, ML_MESSAGE_SWITCHED, boot->generation, 0, ML_STR(""));
     return true;
-}
-
-/* Retired generations end within a few turns, since no connection is left. */
-static bool last_turns(struct worker *w)
-{
-    for (int i = 0; i < LAST_TURNS && ml_generation_alive() > 0; i++) {
-        ml_timer_set(&w->drained, 0); /* so that the turn does not wait */
-        ml_loop_turn(w->loop);
-    }
-    return ml_generation_alive() == 0;
-}
-
-static void ignore(void *ctx)
-{
-    (void)ctx;
-}
-
-static void worker_close(struct worker *w)
-{
-    w->drained.fire = ignore;
-    ml_inbound_abort(&w->inbound);
-    ml_outbound_stop(w->outbound);
-    discard(w);
-    ml_ports_free(&w->ports);
-    ml_scarce_close(&w->inbound);
-    ml_pressure_close(&w->pressure);
-    w->inbound.access = NULL; /* the site's */
-    w->inbound.tap = w->spans.tap = NULL;
-    ml_log_event_set_tap(NULL);
-    ml_ships_free(&w->ships);
-    if (w->current != NULL)
-        ml_generation_retire(&w->current);
-    if (!last_turns(w)) {
-        ml_log_event(ML_LOG_DEBUG, "scripts still wait at the end of the worker");
-        ml_logs_flush(w->logs);
-        _exit(w->exit_code);
-    }
-    ev_io_stop(ml_loop_ev(w->loop), &w->channel_watcher);
-    ev_io_stop(ml_loop_ev(w->loop), &w->signals_watcher);
-    ml_timer_drop(&w->tick);
-    ml_timer_drop(&w->drained);
-    ml_timer_drop(&w->deadline);
-    ml_timer_drop(&w->alone);
-    ml_outbound_free(&w->outbound);
-    ml_counts_close(&w->counts);
-    ml_resolver_free(&w->resolver);
-    ml_loop_free(&w->loop);
-    ml_logs_free(&w->logs);
-    ml_buf_release(&w->scratch);
-    close_snapshot(&w->snapshot);
-    free(w->service);
-    close(w->signals);
 }
 
 static void give_up(const struct ml_worker_boot *boot, struct ml_buf *why)
@@ -635,7 +462,7 @@ int ml_worker_run(const struct ml_worker_boot *boot, pid_t parent)
     else
         give_up(boot, &why);
     ml_buf_release(&why);
-    worker_close(&worker);
+    ml_worker_close(&worker);
     ml_log_event_flush();
     return started ? worker.exit_code : 1;
 }
