@@ -76,6 +76,22 @@ void ml_redact_use(const struct ml_str *query, unsigned query_count, const struc
     set(&headers, header, header_count, defaults);
 }
 
+/* Of a list, by length: which first letters there are.  Most names are none of it by that. */
+struct letters {
+    uint32_t of_len[NAME_CAP / 2];
+    bool made;
+};
+
+static bool may_be_in(struct letters *l, const char *const *names, struct ml_str name)
+{
+    unsigned letter = (unsigned char)ml_lower(name.p[0]) - 'a';
+
+    for (; !l->made && *names != NULL; names++)
+        l->of_len[strlen(*names)] |= UINT32_C(1) << (**names - 'a');
+    l->made = true;
+    return letter < 26 && name.len < NAME_CAP / 2 && (l->of_len[name.len] >> letter & 1) != 0;
+}
+
 static bool is_in(const char *const *names, struct ml_str name)
 {
     for (; *names != NULL; names++)
@@ -84,11 +100,12 @@ static bool is_in(const char *const *names, struct ml_str name)
     return false;
 }
 
-static bool is_listed(const struct list *l, const char *const *defaults, struct ml_str name)
+static bool is_listed(const struct list *l, struct letters *letters, const char *const *defaults,
+                      struct ml_str name)
 {
     if (name.len == 0)
         return false;
-    if (!l->no_defaults && is_in(defaults, name))
+    if (!l->no_defaults && may_be_in(letters, defaults, name) && is_in(defaults, name))
         return true;
     for (unsigned i = 0; i < l->count; i++)
         if (ml_str_ieq(ml_str_of(l->names[i]), name))
@@ -98,7 +115,9 @@ static bool is_listed(const struct list *l, const char *const *defaults, struct 
 
 bool ml_redact_header(struct ml_str name)
 {
-    return is_listed(&headers, header_names, name);
+    static struct letters letters;
+
+    return is_listed(&headers, &letters, header_names, name);
 }
 
 bool ml_redact_field(struct ml_str name)
@@ -133,9 +152,12 @@ static struct ml_str decoded(struct ml_str name, char out[NAME_CAP])
 
 static bool is_secret(struct ml_str name)
 {
+    static struct letters letters;
     char plain[NAME_CAP];
 
-    return is_listed(&queries, query_names, decoded(name, plain));
+    if (name.len > 0 && memchr(name.p, '%', name.len) != NULL)
+        name = decoded(name, plain);
+    return is_listed(&queries, &letters, query_names, name);
 }
 
 static bool ends_pair(char c)

@@ -16,7 +16,7 @@
 
 enum {
     FIXED_MAX = 1550, /* what keys, numbers and the values of our own take at most */
-    ESCAPED_MAX = 6, /* bytes that one byte may become */
+    ESCAPED_MAX = 6,  /* bytes that one byte may become */
     SHORT_MAX = 64
 };
 
@@ -197,9 +197,20 @@ static void site_part(struct ml_buf *out, const struct ml_access_conf *conf,
     }
 }
 
-static struct ml_str message(const struct ml_access_conf *conf)
+static void level_and_message(struct ml_buf *out, const struct ml_access_conf *conf,
+                              enum ml_log_level level_of)
 {
-    return conf != NULL && conf->message.len > 0 ? conf->message : ML_STR("request");
+    static const struct ml_str usual[] = {
+        [ML_LOG_INFO] = {",\"level\":\"info\",\"message\":\"request\"", 35},
+        [ML_LOG_WARN] = {",\"level\":\"warn\",\"message\":\"request\"", 35},
+        [ML_LOG_ERROR] = {",\"level\":\"error\",\"message\":\"request\"", 36}};
+
+    if (conf == NULL || conf->message.len == 0) {
+        ml_buf_append(out, usual[level_of]);
+        return;
+    }
+    text(out, "level", ml_str_of(ml_log_level_name(level_of)), SHORT_MAX);
+    text(out, "message", conf->message, SHORT_MAX);
 }
 
 static void trace_part(struct ml_buf *out, const struct ml_trace *trace)
@@ -218,8 +229,7 @@ void ml_access_log_format(struct ml_buf *out, const struct ml_inbound *in,
     ml_buf_append(out, ML_STR("{\"@timestamp\":\""));
     ml_buf_append(out, ml_date_rfc3339());
     ml_buf_append(out, ML_STR("\""));
-    text(out, "level", ml_str_of(ml_log_level_name(level(status))), SHORT_MAX);
-    text(out, "message", message(in->access), SHORT_MAX);
+    level_and_message(out, in->access, level(status));
     text(out, "service", service, SHORT_MAX);
     text(out, "requestId", ex->req.id, SHORT_MAX);
     text(out, "ip", ex->req.ip, SHORT_MAX);
