@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { FIRST_CAP = 4096, KEEP_MAX = 512 };
+enum { FIRST_CAP = 8000 /* an exchange with a script fits */, KEEP_MAX = 512 };
 
 struct block {
     struct block *next;
