@@ -48,7 +48,7 @@ static bool take_apart(const char *bytes, size_t len, struct record *head,
 
 static bool begins_with(struct ml_str s, struct ml_str with)
 {
-    return s.len >= with.len && memcmp(s.p, with.p, with.len) == 0;
+    return with.len == 0 || (s.len >= with.len && memcmp(s.p, with.p, with.len) == 0);
 }
 
 /* Is the record in the list already, in a ring that tells more? */
