@@ -16,8 +16,30 @@ describe("gateway.lua", function()
   describe("gw.settings", function()
     it("gives checked values to the core", function()
       load 'gw.settings { workers = 2, script_memory = "8388608", shutdown_delay = "1.5", log_level = "warn" }'
-      assert.same({ workers = 2, script_memory = 8388608, shutdown_delay = 1.5, log_level = "warn", unsafe_files = {} },
-                  core.settings_given)
+      local given = core.settings_given
+      assert.same({ 2, 8388608, 1.5, "warn", {} },
+        { given.workers, given.script_memory, given.shutdown_delay, given.log_level, given.unsafe_files })
+    end)
+
+    it("makes the settings of logs flat", function()
+      load 'gw.settings { access_log = { path = "a", sample = 0.25, level = "warn" }, redact = { "X-A" } }'
+      local given = core.settings_given
+      assert.same({ "a", 0.75, "warn", "auto" },
+        { given.access_log, given.access.skip, given.access.level, given.access.format })
+      assert.same({ "x-a\0", {}, true }, { given.redact, given.redact_query, given.redact_defaults })
+      load 'gw.settings { access_log = "off" }'
+      assert.equal("off", core.settings_given.access_log)
+    end)
+
+    it("fails for what is wrong with logs", function()
+      fails('gw.settings: access_log: unknown option "sampel" (did you mean "sample"?)',
+        "gw.settings { access_log = { sampel = 1 } }")
+      fails("gw.settings: access_log: path and syslog exclude each other",
+        'gw.settings { access_log = { path = "a", syslog = "unix:/dev/log" } }')
+      fails("gw.settings: access_log: request_headers: names of headers are expected",
+        "gw.settings { access_log = { request_headers = { 1 } } }")
+      fails('gw.settings: redact: option "query" must be a list, not string',
+        'gw.settings { redact = { query = "a" } }')
     end)
 
     it("fails for what is wrong, with the line", function()
