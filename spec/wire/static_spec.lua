@@ -280,7 +280,8 @@ describe("gw.static", function()
         clients[i]:send(HEAD:format("/s/big.bin", ""))
       end
       for i = 1, 200 do assert(clients[i]:receive("*l")) end
-      assert.is_true(rss() - before < 8 * 1024, "it grew by " .. rss() - before .. " KB")
+      local most = tonumber(command("nm -D", gateway.binary, "2>/dev/null | grep -c __asan_init")) > 0 and 4 or 1
+      assert.is_true(rss() - before < most * 8 * 1024, "it grew by " .. rss() - before .. " KB") -- ASan frees late
       local rest = clients[200]:receive("*a") -- one of them reads on
       assert.is_true(rest:sub(-#big) == big)
       for i = 1, 200 do clients[i]:close() end
