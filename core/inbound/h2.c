@@ -168,10 +168,12 @@ static bool run_session(struct ml_h2 *h)
         count_requests(h);
         if (h->state < H2_FLUSH && more && !ml_h2_io_full(h))
             continue;
-        if (!ml_h2_io_give_out(h) || (h->eof && h->state < H2_FLUSH)) {
+        if (!ml_h2_io_give_out(h)) {
             end(h, ML_RESET);
             return false;
         }
+        if (h->eof && h->state < H2_FLUSH)
+            flush_and_go(h, ML_RESET); /* it may still take what is ready */
         if (h->state == H2_FLUSH || h->blocked)
             return true;
         if (!more && !nghttp2_session_want_write(h->session))

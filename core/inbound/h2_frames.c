@@ -181,7 +181,9 @@ static nghttp2_option *options(const struct ml_listener_conf *conf)
     nghttp2_option_set_no_auto_window_update(o, 1);
     nghttp2_option_set_no_closed_streams(o, 1);
     nghttp2_option_set_max_send_header_block_length(o, SEND_BLOCK_MAX);
-    nghttp2_option_set_max_continuations(o, CONTINUATIONS + conf->limits.head_max / 16384);
+    /* it counts each piece in which the head of such a frame comes */
+    nghttp2_option_set_max_continuations(o, ML_HTTP2_FRAME_HEAD *
+                                                (CONTINUATIONS + conf->limits.head_max / 16384));
     nghttp2_option_set_stream_reset_rate_limit(o, 1000000, 1000000); /* patience is ours */
     return o;
 }
