@@ -81,8 +81,12 @@ TEST(requests_reset_in_the_same_breath_never_start)
     client_push(&h.c, ml_buf_str(&all));
     ml_buf_release(&all);
     h2_push(&h, NGHTTP2_HEADERS, 5, 201, ML_STR("\x82\x84\x86\x41\1a"));
+#ifdef ML_HARD /* each byte is a read by itself: all of them start, and are cancelled */
+    AWAIT(lab.starts == 51 && lab.cancels == 50);
+#else
     AWAIT(lab.held_count == 1);
     CHECK(lab.starts == 1 && lab.cancels == 0);
+#endif
     h2_close(&h);
     AWAIT(lab.in.connections == 0);
     lab_teardown();
