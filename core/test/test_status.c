@@ -37,7 +37,8 @@ TEST(an_empty_gateway_has_a_status)
 
     ml_status_json(shm, &json);
     CHECK(has(&json, "\"lastReload\":null"));
-    CHECK(has(&json, "\"notes\":[],\"listeners\":[],\"workers\":[],\"upstreams\":[],\"checkedBy\":null}"));
+    CHECK(has(&json,
+              "\"notes\":[],\"listeners\":[],\"workers\":[],\"upstreams\":[],\"checkedBy\":null}"));
     ml_buf_release(&json);
     ml_shm_free(&shm);
 }
@@ -68,7 +69,8 @@ TEST(the_status_tells_everything)
                      "\"error\":\"gateway.lua:6: \\\"x\\\"\\nmore\"}"));
     CHECK(has(&json, "\"notes\":[\"workers = 4 needs a restart\"]"));
     CHECK(has(&json, "\"listeners\":[\"127.0.0.1:3100\",\"[::1]:3100\"]"));
-    CHECK(has(&json, "{\"index\":0,\"pid\":78,\"generation\":3,\"connections\":5,"
+    CHECK(has(&json, "{\"index\":0,\"pid\":78,\"cpuSeconds\":") &&
+          has(&json, ",\"generation\":3,\"connections\":5,"
                      "\"websockets\":2,\"requests\":0,"
                      "\"http2Calmed\":7,\"restarts\":0,\"logDropped\":0,\"state\":\"serving\"}"));
     CHECK(has(&json, "{\"index\":1,\"pid\":null,") && has(&json, "\"restarts\":4"));

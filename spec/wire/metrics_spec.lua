@@ -277,7 +277,8 @@ describe("metrics", function()
   it("are those that docs/metrics.md lists, and no others", function()
     local documented, shown = {}, {}
     for name in gateway.read("docs/metrics.md"):gmatch("\n| `([%w_]+)`") do documented[name] = true end
-    local g = start('gw.upstream("back", { "http://127.0.0.1:1" })\ngw.use { "request_id" }\n'
+    local g = start('gw.settings { ship = { elasticsearch = { url = "http://127.0.0.1:1" } } }\n'
+      .. 'gw.upstream("back", { "http://127.0.0.1:1" })\ngw.use { "request_id" }\n'
       .. 'gw.ratelimit { limit = 1, redis = gw.redis "redis://127.0.0.1:1" }\n' .. echo)
     g:get("/")
     for name in page(g):gmatch("# TYPE (%S+)") do shown[name] = true end
