@@ -228,7 +228,7 @@ end)
 describe("plain busted in a site that init wrote", function()
   after_each(gateway.stop_all)
   local preload = os.getenv "LD_PRELOAD" -- a module with a sanitizer
-  local with = preload and "LD_PRELOAD=" .. preload .. " " or ""
+  local with = preload and ("LD_PRELOAD='%s' "):format(preload) or ""
 
   local function busted(dir, more)
     local command = "env -u MOONLATCH_KIT -u LUA_PATH -u LUA_CPATH MOONLATCH=%s %s %s busted -o TAP"
