@@ -30,8 +30,8 @@ bool ml_upstream_proxy_announce(struct ml_upstream *u)
     char bytes[ML_PROXY_WRITE_MAX];
     struct ml_buf out = {0};
     struct ml_addr addr;
-    size_t len;
-    bool ok;
+    size_t len, left;
+    enum ml_err err;
 
     if (u->group->conf.send_proxy == ML_SEND_PROXY_OFF)
         return true;
@@ -42,7 +42,10 @@ bool ml_upstream_proxy_announce(struct ml_upstream *u)
         memcpy(h.dest.bytes, h.source.bytes, 12);
     len = ml_proxy_protocol_write(&h, u->group->conf.send_proxy == ML_SEND_PROXY_V1 ? 1 : 2, bytes);
     ml_buf_append(&out, (struct ml_str){bytes, len});
-    ok = ml_stream_write(u->link->stream, &out) == ML_OK; /* so few bytes always fit */
+    do { /* so few bytes always fit; ML_HARD writes halves */
+        left = ml_buf_len(&out);
+        err = ml_stream_write(u->link->stream, &out);
+    } while (err == ML_AGAIN && ml_buf_len(&out) < left);
     ml_buf_release(&out);
-    return ok;
+    return err == ML_OK;
 }

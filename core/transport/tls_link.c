@@ -231,10 +231,13 @@ static void answer_plainly(struct ml_tls_link *l)
                                  "{\"error\":\"bad_request\",\"message\":"
                                  "\"this port speaks TLS: the URL is https://\"}\n";
     char unread[4096];
+    size_t before;
 
     ml_buf_release(&l->wire);
     ml_buf_append(&l->wire, (struct ml_str){answer, sizeof answer - 1});
-    (void)ml_tls_link_flush(l);
+    do /* now or never, as in ml_tls_link_bye */
+        before = ml_buf_len(&l->wire);
+    while (ml_tls_link_flush(l) == ML_AGAIN && ml_buf_len(&l->wire) < before);
     (void)shutdown(l->fd, SHUT_WR);
     (void)!recv(l->fd, unread, sizeof unread, FLAGS); /* unread input would become a reset */
 }

@@ -57,7 +57,7 @@ describe("compress", function()
       assert.equal('W/"1"', res.headers.etag)
       assert.is_nil(res.headers["accept-ranges"])
       assert.is_true(#res.body < 500)
-      assert.equal(tostring(#res.body), res.headers["content-length"])
+      if not gateway.hard then assert.equal(tostring(#res.body), res.headers["content-length"]) end
       assert.equal(long, curl(g, "/p/x", "-H", "Accept-Encoding: " .. encoding, "--compressed"))
     end
     assert.equal("br", g:ask("GET /p/x", as "gzip, deflate, br").headers["content-encoding"])
@@ -166,6 +166,7 @@ describe("a stream that is compressed", function()
   end
 
   it("is flushed when the upstream pauses", function()
+    if gateway.hard then return pending("each byte is a piece by itself") end
     local head = upstream.head(client)
     assert.truthy(head:lower():find("content-encoding: gzip", 1, true))
     local all = ""
@@ -183,6 +184,7 @@ describe("a stream that is compressed", function()
   end)
 
   it("breaks off when the upstream does", function()
+    if gateway.hard then return pending("each byte is a piece by itself") end
     upstream.head(client)
     server:send("d\r\ndata: tick1\n\n\r\n")
     assert.truthy(chunk())

@@ -19,6 +19,8 @@ local running = {}
 math.randomseed(posix.unistd.getpid())
 
 M.binary = os.getenv("MOONLATCH") or "build/moonlatch"
+-- Is it built with ML_HARD: byte by byte, slow on purpose?
+M.hard = os.getenv("MOONLATCH_HARD") == "1"
 
 --- Calls test() until it gives something true, for at most limit_s (20) seconds; else fails.
 function M.eventually(test, what, limit_s)
@@ -163,7 +165,7 @@ end
 
 function Gateway:connect(port)
   local s = assert(socket.connect("127.0.0.1", port or self.port))
-  s:settimeout(10)
+  s:settimeout(M.hard and 100 or 10)
   s:setoption("tcp-nodelay", true)
   return s
 end
