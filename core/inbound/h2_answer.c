@@ -232,7 +232,9 @@ static ssize_t measure(struct h2_stream *s, bool *last)
         return (ssize_t)(s->ex->res.bytes.len - a->taken);
     }
     len = ml_buf_len(&p->buf);
-    *last = a->known ? len == a->left : p->state == ML_PIPE_EOF;
+    /* behind the last byte of a known length trailers may still come */
+    *last = a->known ? len == a->left && !(p->state == ML_PIPE_OPEN && trailers_pass(s))
+                     : p->state == ML_PIPE_EOF;
     if (*last)
         return (ssize_t)len; /* an abort behind the last byte does no harm */
     if (p->state == ML_PIPE_ABORTED)

@@ -9,7 +9,8 @@
 -- Preflights, and only these (OPTIONS with Origin and Access-Control-Request-Method), are answered here.
 -- `Vary: Origin` is on every answer, whoever asked: no cache gives one origin's answer to another. What the
 -- upstream says in Access-Control-* is dropped. A WebSocket of an origin that is neither allowed nor the host
--- itself is refused (403): browsers open those without asking. Answers of the gateway itself have the fields too.
+-- itself is refused (403): browsers open those without asking. Answers of the gateway itself have the fields
+-- too.
 --
 --   gw.use { { "cors", origins = { "https://app.example.com", "https://*.clinic.example" },
 --              credentials = true, max_age = 600 } }
