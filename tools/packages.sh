@@ -5,7 +5,7 @@ set -eu
 
 build="gcc libc6-dev make cmake ninja-build pkg-config luajit libluajit-5.1-dev libev-dev
        libc-ares-dev libhiredis-dev lua-cjson-dev libssl-dev libjwt-dev libcrypt-dev
-       libnghttp2-dev zlib1g-dev libbrotli-dev"
+       libnghttp2-dev zlib1g-dev libbrotli-dev lua-busted lua-filesystem-dev"
 run="$build curl"
 test="$build lua-check lua-socket lua-posix lua-cjson curl wrk procps git nghttp2-server nghttp2-client
       redis-server redis-tools prometheus nginx-light"
