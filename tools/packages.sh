@@ -8,7 +8,7 @@ build="gcc libc6-dev make cmake ninja-build pkg-config luajit libluajit-5.1-dev 
        libnghttp2-dev zlib1g-dev libbrotli-dev lua-busted lua-filesystem-dev"
 run="$build curl"
 test="$build lua-check lua-socket lua-posix lua-cjson curl wrk procps git nghttp2-server nghttp2-client
-      redis-server redis-tools prometheus nginx-light"
+      redis-server redis-tools prometheus nginx-light openssl python3"
 
 fuzz="clang libclang-rt-14-dev libssl-dev libjwt-dev"
 bench="$test nginx-light haproxy util-linux"
