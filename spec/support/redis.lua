@@ -124,7 +124,7 @@ end
 -- @param pair, ca of spec/support/pki.lua
 -- @param auth "yes": clients need a certificate
 function M.tls(pair, ca, auth)
-  local port = pick_port(55000)
+  local port = pick_port(22000) -- its bus port, 10000 above, is below those of outgoing connections then
   return { "--tls-port", tostring(port), "--tls-cert-file", pair.cert, "--tls-key-file", pair.key,
            "--tls-ca-cert-file", ca.cert, "--tls-auth-clients", auth or "no" }, port
 end
@@ -140,7 +140,7 @@ function M.cluster(n, pair, ca)
                            "--cluster-node-timeout", "2000", "--tls-cluster", pair and "yes" or "no" } do
       args[#args + 1] = arg
     end
-    nodes[i] = M.start(args, nil, 55000)
+    nodes[i] = M.start(args, nil, 22000)
     nodes[i].tls_port = tls_port
   end
   for i, node in ipairs(nodes) do
