@@ -1,6 +1,8 @@
 /* host.c - limits and signals of the supervisor. */
 #include "process/host.h"
 
+#include "base/shm.h"
+
 #include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -15,6 +17,13 @@ unsigned ml_host_cpus(void)
     if (sched_getaffinity(0, sizeof set, &set) == 0)
         n = CPU_COUNT(&set);
     return n > 0 ? (unsigned)n : 1;
+}
+
+unsigned ml_host_workers(unsigned asked, unsigned site)
+{
+    unsigned n = asked != 0 ? asked : site != 0 ? site : ml_host_cpus();
+
+    return n < ML_SHM_WORKERS_MAX ? n : ML_SHM_WORKERS_MAX;
 }
 
 /* A connection takes a descriptor or two; the usual soft limit is 1024. */

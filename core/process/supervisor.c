@@ -116,6 +116,14 @@ static void on_upgrade(void *ctx, struct ml_control_waiter *w)
     ml_supervisor_upgrade(ctx, w);
 }
 
+/* Because somebody asks for it: the watch need not ask for the same content once more. */
+static void reload(struct supervisor *s, struct ml_control_waiter *w)
+{
+    if (s->watch != NULL)
+        ml_watch_reported(s->watch);
+    ml_reload_ask(s->reload, w);
+}
+
 static void on_reload(void *ctx, struct ml_control_waiter *w)
 {
     struct supervisor *s = ctx;
@@ -123,7 +131,7 @@ static void on_reload(void *ctx, struct ml_control_waiter *w)
     if (s->state >= CLOSE)
         ml_control_reply(w, false, ML_STR("{\"error\":\"the gateway is stopping\"}"));
     else
-        ml_reload_ask(s->reload, w);
+        reload(s, w);
 }
 
 static void on_rollback(void *ctx, uint32_t number, struct ml_control_waiter *w)
@@ -147,8 +155,8 @@ static bool listen_tcp(struct supervisor *s, struct ml_buf *why)
 {
     const struct ml_settings *settings = &ml_reload_summary(s->reload)->settings;
 
-    return s->control == NULL || ml_control_listen(s->control, settings->admin_listen,
-                                                   settings->admin_token, why);
+    return s->control == NULL ||
+           ml_control_listen(s->control, settings->admin_listen, settings->admin_token, why);
 }
 
 /* A reload is not taken back for it. */
@@ -300,7 +308,7 @@ static void act(struct supervisor *s, int number)
     else if (number == SIGUSR2)
         ml_supervisor_upgrade(s, NULL);
     else if (number == SIGHUP && (s->state == START || s->state == SERVE))
-        ml_reload_ask(s->reload, NULL);
+        reload(s, NULL);
 }
 
 static void on_signal(struct ev_loop *ev, ev_io *io, int events)
@@ -316,21 +324,14 @@ static void on_signal(struct ev_loop *ev, ev_io *io, int events)
 
 /* ---- starting ---- */
 
-static unsigned worker_count(const struct supervisor *s, const struct ml_settings *settings)
-{
-    unsigned n = s->conf->workers;
-
-    if (n == 0)
-        n = settings->workers;
-    if (n == 0)
-        n = ml_host_cpus();
-    return n < ML_SHM_WORKERS_MAX ? n : ML_SHM_WORKERS_MAX;
-}
-
 bool ml_supervisor_open_control(struct supervisor *s, struct ml_buf *why)
 {
-    struct ml_control_handler handler = {
-        .status = on_status, .reload = on_reload, .upgrade = on_upgrade, .drain = on_drain, .call = on_call, .ctx = s};
+    struct ml_control_handler handler = {.status = on_status,
+                                         .reload = on_reload,
+                                         .upgrade = on_upgrade,
+                                         .drain = on_drain,
+                                         .call = on_call,
+                                         .ctx = s};
 
     s->control = ml_control_new(s->loop, s->conf->control, &handler, why);
     return s->control != NULL && listen_tcp(s, why);
@@ -364,7 +365,7 @@ static bool open_all(struct supervisor *s, struct ml_stage_result *first, struct
 
     if (!ml_user_find(settings->user, &s->user, why))
         return false;
-    s->sockets = ml_sockets_new(worker_count(s, settings));
+    s->sockets = ml_sockets_new(ml_host_workers(s->conf->workers, settings->workers));
     if (!ml_sockets_plan(s->sockets, first->summary, why))
         return false;
     ml_sockets_commit(s->sockets);
@@ -382,7 +383,7 @@ static void start_workers(struct supervisor *s)
     const struct ml_settings *settings = &ml_reload_summary(s->reload)->settings;
     struct ml_fleet_conf conf = {.loop = s->loop,
                                  .shm = s->shm,
-                                 .count = worker_count(s, settings),
+                                 .count = ml_host_workers(s->conf->workers, settings->workers),
                                  .boot = boot_worker,
                                  .message = on_worker_message,
                                  .ended = on_worker_ended,
@@ -393,7 +394,8 @@ static void start_workers(struct supervisor *s)
     ml_reload_set_fleet(s->reload, s->fleet);
     ml_fleet_set_heartbeat(s->fleet, settings->heartbeat_timeout);
     s->state = START;
-    s->counts = ml_counts_open_alone(s->loop, s->shm, worker_count(s, settings));
+    s->counts =
+        ml_counts_open_alone(s->loop, s->shm, ml_host_workers(s->conf->workers, settings->workers));
     ml_supervisor_publish(s);
     ml_fleet_start(s->fleet);
     ml_supervisor_publish(s);
@@ -410,7 +412,8 @@ static void on_first_stage(void *ctx, struct ml_stage_result *first)
     }
     s->shm = ml_shm_new_for(first->summary->settings.shared_memory,
                             first->summary->settings.limiter_memory,
-                            worker_count(s, &first->summary->settings) + 1); /* and this process */
+                            ml_host_workers(s->conf->workers, first->summary->settings.workers) +
+                                1); /* and this process */
     if (open_all(s, first, &why))
         start_workers(s);
     else

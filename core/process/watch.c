@@ -312,6 +312,14 @@ void ml_watch_committed(struct ml_watch *w, const char *hash)
     snprintf(w->seen, sizeof w->seen, "%.16s", hash);
 }
 
+void ml_watch_reported(struct ml_watch *w)
+{
+    char hash[17];
+
+    if (!is_seen(w, hash))
+        memcpy(w->seen, hash, sizeof hash);
+}
+
 void ml_watch_set_more(struct ml_watch *w, struct ml_str more)
 {
     ml_buf_consume(&w->more, ml_buf_len(&w->more));

@@ -18,6 +18,8 @@ struct ml_watch *ml_watch_new(struct ml_loop *loop, const char *dir, double poll
                               void (*changed)(void *ctx), void *ctx);
 /* The content with this hash (ml_snapshot_hash) is live now. */
 void ml_watch_committed(struct ml_watch *w, const char *hash);
+/* Somebody else is about to look at the content as it is: it counts as reported. */
+void ml_watch_reported(struct ml_watch *w);
 /* The site says another interval. */
 void ml_watch_set_poll(struct ml_watch *w, double poll_s);
 /* Looks at these files too, at each poll: a list as of ml_snapshot_read_with.  Before

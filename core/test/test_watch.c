@@ -266,6 +266,18 @@ TEST(what_was_committed_is_no_change)
     teardown();
 }
 
+TEST(what_somebody_else_looks_at_is_not_reported_but_what_comes_after_is)
+{
+    setup();
+    start("site", 0.05);
+    put("site/gateway.lua", "two");
+    ml_watch_reported(watch);
+    CHECK(quiet() && calls == 0);
+    put("site/gateway.lua", "three");
+    CHECK(seen(1));
+    teardown();
+}
+
 TEST(a_stream_of_changes_does_not_put_the_report_off)
 {
     char text[16];
