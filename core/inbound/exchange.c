@@ -45,6 +45,19 @@ void ml_exchange_leave(struct ml_exchange *ex)
         ex->res.tunnel.leave(ex->res.tunnel.ctx);
 }
 
+struct ml_pipe *ml_exchange_body_pipe(struct ml_exchange *ex)
+{
+    struct ml_pipe *p = ex->res.body;
+
+    if (p != NULL)
+        return p;
+    p = ex->res.body = ml_arena_zalloc(ex->arena, sizeof *p);
+    ml_buf_append(&p->buf, ex->res.bytes);
+    p->state = ML_PIPE_EOF;
+    ex->res.bytes = ML_STR_NONE;
+    return p;
+}
+
 void ml_exchange_reset_response(struct ml_exchange *ex)
 {
     struct ml_pipe *body = ex->res.body;

@@ -133,6 +133,8 @@ void ml_exchange_leave(struct ml_exchange *ex);
 void ml_exchange_fail(struct ml_exchange *ex, enum ml_err why);
 /* Fills ex->res with that answer without sending it (a script may still change it). */
 void ml_exchange_error_response(struct ml_exchange *ex, enum ml_err why);
+/* The body of ex->res as a pipe, also one that was in memory: it is complete then. */
+struct ml_pipe *ml_exchange_body_pipe(struct ml_exchange *ex);
 /* Drops ex->res (its pipe is aborted) so that another response can be made. */
 void ml_exchange_reset_response(struct ml_exchange *ex);
 /* Wants the body now (100-continue).  Idempotent. */

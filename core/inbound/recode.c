@@ -157,19 +157,6 @@ void ml_recode_end(struct ml_exchange *ex)
 
 /* ---- its beginning ---- */
 
-static struct ml_pipe *source_of(struct ml_exchange *ex)
-{
-    struct ml_pipe *in = ex->res.body;
-
-    if (in != NULL)
-        return in;
-    in = ml_arena_zalloc(ex->arena, sizeof *in);
-    ml_buf_append(&in->buf, ex->res.bytes);
-    in->state = ML_PIPE_EOF;
-    ex->res.bytes = ML_STR_NONE;
-    return in;
-}
-
 /* A short body was coded at once: no pipe is needed. */
 static void stay_in_memory(struct ml_exchange *ex)
 {
@@ -191,7 +178,7 @@ void ml_recode_response(struct ml_exchange *ex, struct ml_coder **coder, bool fl
     r = ml_arena_zalloc(ex->arena, sizeof *r);
     *r = (struct recode){.ex = ex, .coder = *coder, .flush = flush};
     *coder = NULL;
-    r->in = source_of(ex);
+    r->in = ml_exchange_body_pipe(ex);
     r->out = ml_arena_zalloc(ex->arena, sizeof *r->out);
     r->pump.fire = pump;
     r->pump.ctx = r;

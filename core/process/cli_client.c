@@ -138,14 +138,16 @@ int ml_cli_undrain(const struct ml_cli_args *args)
     return drain(args, "undrain");
 }
 
-static int ask_reload(const char *path, bool wait)
+/* Asks for something that takes a while, and shows the answer; done NULL: no success is shown. */
+static int ask_and_show(const char *path, const char *verb, const char *done)
 {
     struct ml_buf json = {0}, why = {0};
-    int code;
+    int code = ML_CLI_DONE;
 
-    switch (ml_control_ask(path, wait ? "reload" : "notify", RELOAD_TIMEOUT_S, &json, &why)) {
+    switch (ml_control_ask(path, verb, RELOAD_TIMEOUT_S, &json, &why)) {
     case ML_CONTROL_OK:
-        code = wait ? ml_cli_show(stdout, "reloaded", ml_buf_str(&json), ML_CLI_DONE) : ML_CLI_DONE;
+        if (done != NULL)
+            code = ml_cli_show(stdout, done, ml_buf_str(&json), ML_CLI_DONE);
         break;
     case ML_CONTROL_REFUSED:
         code = ml_cli_show(stderr, "refused", ml_buf_str(&json), ML_CLI_REFUSED);
@@ -159,24 +161,13 @@ static int ask_reload(const char *path, bool wait)
 
 int ml_cli_upgrade(const struct ml_cli_args *args)
 {
-    struct ml_buf json = {0}, why = {0};
+    struct ml_buf why = {0};
     char path[ML_CONTROL_PATH_MAX];
     int code = ml_cli_find(args, args->dir, path, &why);
 
     if (code != ML_CLI_DONE)
         return ml_cli_complain(&why, code);
-    switch (ml_control_ask(path, "upgrade", RELOAD_TIMEOUT_S, &json, &why)) {
-    case ML_CONTROL_OK:
-        code = ml_cli_show(stdout, "upgraded", ml_buf_str(&json), ML_CLI_DONE);
-        break;
-    case ML_CONTROL_REFUSED:
-        code = ml_cli_show(stderr, "refused", ml_buf_str(&json), ML_CLI_REFUSED);
-        break;
-    default:
-        code = ml_cli_complain(&why, ML_CLI_NOT_RUNNING);
-    }
-    ml_buf_release(&json);
-    return code;
+    return ask_and_show(path, "upgrade", "upgraded");
 }
 
 int ml_cli_reload(const struct ml_cli_args *args)
@@ -187,5 +178,6 @@ int ml_cli_reload(const struct ml_cli_args *args)
 
     if (code != ML_CLI_DONE)
         return ml_cli_complain(&why, code);
-    return ask_reload(path, args->options[ML_OPTION_WAIT] != NULL);
+    return ask_and_show(path, args->options[ML_OPTION_WAIT] != NULL ? "reload" : "notify",
+                        args->options[ML_OPTION_WAIT] != NULL ? "reloaded" : NULL);
 }

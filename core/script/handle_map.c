@@ -167,24 +167,11 @@ void ml_body_map_end(struct ml_exchange *ex)
 
 /* ---- its beginning ---- */
 
-static struct ml_pipe *source_of(struct ml_exchange *ex)
-{
-    struct ml_pipe *in = ex->res.body;
-
-    if (in != NULL)
-        return in;
-    in = ml_arena_zalloc(ex->arena, sizeof *in);
-    ml_buf_append(&in->buf, ex->res.bytes);
-    in->state = ML_PIPE_EOF;
-    ex->res.bytes = ML_STR_NONE;
-    return in;
-}
-
 static void attach(struct filter *f)
 {
     struct ml_response *res = &f->ex->res;
 
-    f->in = source_of(f->ex);
+    f->in = ml_exchange_body_pipe(f->ex);
     f->out = ml_arena_zalloc(f->ex->arena, sizeof *f->out);
     f->in->on_data = pump;
     f->in->data_ctx = f;
