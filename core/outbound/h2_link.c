@@ -220,10 +220,15 @@ static void set_timer(struct ml_h2_link *link)
 /* What a server that breaks the rules has to be told, as far as the kernel takes it at once. */
 static void farewell(struct ml_h2_link *link)
 {
+    size_t before;
+
     if (!link->eof && !link->blocked) {
         nghttp2_session_terminate_session(link->session, NGHTTP2_NO_ERROR);
         pump(link);
-        give_out(link);
+        do { /* now or never; ML_HARD writes halves */
+            before = ml_buf_len(&link->out);
+            link->blocked = false;
+        } while (give_out(link) && link->blocked && ml_buf_len(&link->out) < before);
     }
     ml_h2_link_close(link);
 }
