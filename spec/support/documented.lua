@@ -1,12 +1,15 @@
 --- Documents are right: the sites in them load.
 --
 --   documented.loads(it, "docs/logs.md")        -- inside of describe: a test for each block of Lua
+local assert = require "luassert"
 local gateway = require "spec.support.gateway"
 
 local M = {}
 
 --- Tests that `moonlatch check` accepts each example as gateway.lua, and that there are at least three.
--- @param it busted's, which only spec files have; file path; mark a first line that such blocks have, in a document that has others too
+-- @param it busted's, which only spec files have
+-- @param file path
+-- @param mark a first line that such blocks have, in a document that has others too
 -- @return the text of the document
 function M.loads(it, file, mark)
   local text, count = gateway.read(file), 0
