@@ -231,13 +231,13 @@ static void on_all_serve(struct supervisor *s)
 {
     s->state = SERVE;
     ml_inherit_settle(!s->heir);
-    log_ready(s);
     start_watch(s);
     if (s->heir)
         ml_supervisor_inherit(s);
     else
         ml_pid_file_write(s->conf->pid_file);
     ml_supervisor_publish(s);
+    log_ready(s); /* last: whoever reads it finds all of the above done */
 }
 
 static void on_worker_message(void *ctx, unsigned index, const struct ml_message *m)
